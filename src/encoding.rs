@@ -1,0 +1,63 @@
+//! The server's encoding: text to UTF-8, and cutting text between characters.
+#![allow(unsafe_code)]
+
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Text of the server as UTF-8.
+///
+/// Text that is not valid, or that has no UTF-8 equivalent, is an error with SQLSTATE 22021 or
+/// 22P05; more than about 256 MB of non-ASCII text in another encoding than UTF8 is one with 54000.
+#[inline]
+pub fn to_utf8(text: &[u8]) -> &[u8] {
+    if database_encoding() == pg_sys::pg_enc::PG_UTF8 as c_int || text.is_ascii() {
+        return text;
+    }
+    convert(text)
+}
+
+/// The encoding of the database. It never changes while a backend lives, so it is asked for once.
+#[inline]
+fn database_encoding() -> c_int {
+    static ENCODING: AtomicI32 = AtomicI32::new(-1);
+    let known = ENCODING.load(Ordering::Relaxed);
+    if known >= 0 {
+        return known;
+    }
+    // SAFETY: reads a variable of the backend; a function call implies a connected database.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+    ENCODING.store(encoding, Ordering::Relaxed);
+    encoding
+}
+
+#[cold]
+fn convert(text: &[u8]) -> &[u8] {
+    // SAFETY: pg_server_to_any() (src/backend/utils/mb/mbutils.c) reads `len` bytes and returns
+    // either its argument, when there is nothing to convert (then the bytes have been verified), or
+    // a new string that ends with NUL and lives as long as the current memory context, which
+    // outlives the call of the SQL function as `text` does.
+    unsafe {
+        let utf8 = pg_sys::pg_server_to_any(
+            text.as_ptr().cast(),
+            text.len() as c_int,
+            pg_sys::pg_enc::PG_UTF8 as c_int,
+        );
+        if utf8.cast_const() == text.as_ptr().cast() {
+            text
+        } else {
+            CStr::from_ptr(utf8).to_bytes()
+        }
+    }
+}
+
+/// The longest prefix of at most `limit` bytes that ends between two characters.
+pub fn clip(text: &[u8], limit: usize) -> &[u8] {
+    if text.len() <= limit {
+        return text;
+    }
+    // SAFETY: pg_mbcliplen() reads at most `len` bytes.
+    let len =
+        unsafe { pg_sys::pg_mbcliplen(text.as_ptr().cast(), text.len() as c_int, limit as c_int) };
+    &text[..len as usize]
+}

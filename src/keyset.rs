@@ -1,0 +1,169 @@
+//! The keys of one call: sorted, without duplicates, locked all or not at all.
+
+use crate::encoding::to_utf8;
+use crate::error::Error;
+use crate::key::KeyHasher;
+use crate::lock::{AdvisoryLock, Level, Mode};
+use crate::name::NamedKey;
+use crate::report::Report;
+use crate::text_array::{Parts, TextArray};
+use crate::timeout::{Deadline, Timeout};
+use crate::wait::{check_for_interrupts, session_lock_timeout, wait};
+use pgrx::PgSqlErrorCode;
+use smallvec::SmallVec;
+
+/// The keys of a call in ascending order, each once.
+pub struct KeySet<'a> {
+    array: TextArray<'a>,
+    entries: SmallVec<[Entry; 4]>,
+}
+
+/// One key and the row (from 0) it was computed from, the first of them if there are several.
+#[derive(Clone, Copy)]
+struct Entry {
+    key: i64,
+    row: usize,
+}
+
+/// In which way a call locks its keys.
+#[derive(Clone, Copy)]
+pub struct Request {
+    /// Exclusive or shared.
+    pub mode: Mode,
+    /// Until the end of the transaction or of the session.
+    pub level: Level,
+    /// For all keys together.
+    pub timeout: Timeout,
+}
+
+impl<'a> KeySet<'a> {
+    /// Computes the keys of all rows.
+    #[inline]
+    pub fn new(array: TextArray<'a>) -> Result<Self, Error> {
+        let mut entries: SmallVec<[Entry; 4]> = SmallVec::new();
+        let rows = array.rows();
+        // Only what does not fit on the stack is allocated, and if that fails it is an error of
+        // this call, not the end of the server.
+        entries.try_reserve_exact(rows).map_err(|_| Error::OutOfMemory { rows })?;
+        let mut parts = array.parts();
+        for row in 0..rows {
+            let key = key_of_row(&mut parts, array.columns())?;
+            entries.push(Entry { key, row });
+        }
+        if rows > 1 {
+            entries.sort_unstable_by_key(|entry| (entry.key, entry.row));
+            entries.dedup_by_key(|entry| entry.key);
+        }
+        Ok(Self { array, entries })
+    }
+
+    /// The keys in ascending order, with their names.
+    pub fn iter(&self) -> impl Iterator<Item = NamedKey<'a>> {
+        let array = self.array;
+        self.entries.iter().map(move |&Entry { key, row }| NamedKey { array, row, key })
+    }
+
+    /// Locks all keys, in ascending order. If one cannot be had in time, gives back those it took
+    /// and returns that one; on an error as well, before it goes on.
+    #[inline]
+    pub fn lock(&self, request: Request) -> Result<(), NamedKey<'a>> {
+        let Request { mode, level, timeout } = request;
+        let mut taken = Taken { entries: &self.entries, granted: 0, waiting: false, mode, level };
+        let mut deadline = None;
+        for subject in self.iter() {
+            let lock = AdvisoryLock::new(subject.key);
+            if !lock.try_acquire(mode, level) {
+                if timeout == Timeout::NoWait {
+                    return Err(subject);
+                }
+                let deadline = *deadline
+                    .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
+                taken.waiting = true;
+                if !wait(&lock, mode, level, deadline, &subject) {
+                    return Err(subject);
+                }
+                taken.waiting = false;
+            }
+            taken.granted += 1;
+        }
+        // A cancel that came while we took the locks is served now, when they can still be given
+        // back, and not after the caller's statement has lost the answer.
+        check_for_interrupts();
+        if deadline.is_some() {
+            warn_of_old_snapshot(level);
+        }
+        taken.keep();
+        Ok(())
+    }
+}
+
+/// Computes the key of the next row.
+#[inline]
+pub fn key_of_row(parts: &mut Parts<'_>, columns: usize) -> Result<i64, Error> {
+    /// Bytes that are hashed between two looks for a cancel.
+    const PIECE: usize = 1 << 20;
+
+    let mut hasher = KeyHasher::new();
+    for part in parts.take(columns) {
+        hasher.begin_part();
+        let part = to_utf8(part?);
+        if part.len() <= PIECE {
+            hasher.bytes(part);
+        } else {
+            for piece in part.chunks(PIECE) {
+                check_for_interrupts();
+                hasher.bytes(piece);
+            }
+        }
+    }
+    check_for_interrupts();
+    Ok(hasher.finish())
+}
+
+/// What a call has taken so far. Unless it is told to [`Taken::keep`] that, it gives everything
+/// back when it goes out of scope, also when an error unwinds through it.
+struct Taken<'a> {
+    entries: &'a [Entry],
+    /// So many of the entries are held by this call.
+    granted: usize,
+    /// The entry after those is being waited for; it was not held in this mode before.
+    waiting: bool,
+    mode: Mode,
+    level: Level,
+}
+
+impl Taken<'_> {
+    fn keep(mut self) {
+        self.granted = 0;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            // The grant may have come at the last moment.
+            let lock = AdvisoryLock::new(self.entries[self.granted].key);
+            if lock.held(self.mode) {
+                lock.release(self.mode, self.level);
+            }
+        }
+        for entry in self.entries[..self.granted].iter().rev() {
+            AdvisoryLock::new(entry.key).release(self.mode, self.level);
+        }
+    }
+}
+
+/// Tells a caller in REPEATABLE READ or SERIALIZABLE who had to wait that the previous holder's
+/// changes are not visible to it.
+fn warn_of_old_snapshot(level: Level) {
+    if !crate::transaction::reads_with_snapshot_older_than_lock(level) {
+        return;
+    }
+    Report::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "advisory lock was granted after waiting, but the transaction's snapshot is older",
+    )
+    .detail("What this transaction reads may be older than what the previous holder left.")
+    .hint("Use READ COMMITTED, or lock at session level before BEGIN.")
+    .warn();
+}

@@ -1,0 +1,39 @@
+//! `advisory_keys`: lock by name in Postgres.
+//!
+//! Data flows one way: SQL arguments ([`argument`], [`text_array`]) become keys ([`key`],
+//! [`keyset`]), keys become locks ([`lock`]), and what cannot be had at once is waited for
+//! ([`wait`]). The SQL functions are in [`functions`].
+
+mod argument;
+mod encoding;
+mod error;
+mod functions;
+mod key;
+mod keyset;
+mod lock;
+mod name;
+mod report;
+mod settings;
+mod text_array;
+mod timeout;
+mod transaction;
+mod wait;
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("errors of Postgres are carried through Rust by unwinding");
+
+pgrx::pg_module_magic!();
+
+pgrx::extension_sql!(
+    r#"\echo Use "CREATE EXTENSION advisory_keys" to load this file. \quit"#,
+    name = "guard",
+    bootstrap
+);
+pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
+
+/// Called by Postgres when it loads the library.
+#[pgrx::pg_guard]
+#[allow(unsafe_code)]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+}
