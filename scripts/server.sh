@@ -1,0 +1,39 @@
+# Sourced after setup.sh: throwaway Postgres servers of the major that PG_CONFIG names.
+# shellcheck shell=bash
+
+# Postgres refuses to run as root.
+server_user() { if is_root; then echo postgres; else id -un; fi; }
+
+as_server_user() {
+  if is_root; then
+    (cd / && runuser -u postgres -- env -u RUST_BACKTRACE "$@")
+  else
+    env -u RUST_BACKTRACE "$@"
+  fi
+}
+
+# start_server DIR [setting=value …]: a new, empty server in DIR, which is emptied first; only on a
+# Unix socket in DIR. Sets PGHOST, PGPORT and PGUSER for it.
+start_server() {
+  local dir=$1 bin setting
+  shift
+  bin=$("$PG_CONFIG" --bindir)
+  stop_server "$dir"
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  if is_root; then chown postgres "$dir"; fi
+  as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
+  for setting in "$@"; do
+    printf '%s\n' "${setting%%=*} = '${setting#*=}'"
+  done | as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null
+  export PGHOST=$dir PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+  as_server_user "$bin/pg_ctl" -D "$dir/data" -w -s -l "$dir/server.log" \
+    -o "-k '$dir' -c listen_addresses='' -c fsync=off" start || { tail -n 20 "$dir/server.log" >&2; return 1; }
+}
+
+# stop_server DIR: ends what start_server started there, if it still runs.
+stop_server() {
+  if [ -f "$1/data/postmaster.pid" ]; then
+    as_server_user "$("$PG_CONFIG" --bindir)/pg_ctl" -D "$1/data" -m immediate -w -s stop || true
+  fi
+}
