@@ -19,6 +19,9 @@ mod timeout;
 mod transaction;
 mod wait;
 
+#[cfg(any(test, feature = "pg_test"))]
+mod server_tests;
+
 #[cfg(not(panic = "unwind"))]
 compile_error!("errors of Postgres are carried through Rust by unwinding");
 
@@ -36,4 +39,17 @@ pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 #[allow(unsafe_code)]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+}
+
+/// What `cargo pgrx test` asks for.
+#[cfg(test)]
+pub mod pg_test {
+    /// Called once before the tests.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines of `postgresql.conf` for the server that the tests run in.
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
 }

@@ -1,0 +1,32 @@
+# make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
+# make demo, make check, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
+
+PG_CONFIG ?= pg_config
+PG ?=
+export PG
+
+all:
+	@PG_CONFIG='$(PG_CONFIG)' scripts/build.sh
+
+install:
+	@PG_CONFIG='$(PG_CONFIG)' scripts/build.sh install
+
+installcheck:
+	@PG_CONFIG='$(PG_CONFIG)' scripts/installcheck.sh
+
+check:
+	@scripts/check.sh
+
+demo:
+	@scripts/demo.sh
+
+demo-stop:
+	@scripts/demo.sh stop
+
+bench:
+	@scripts/bench.sh
+
+clean:
+	cargo clean
+
+.PHONY: all install installcheck check demo demo-stop bench clean

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Everything that must hold, on one Postgres major: PG=15 … 18, the machine's own if not given.
+# Sets up what is missing, goes on after a failure, and ends with a summary.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+# shellcheck source=scripts/server.sh
+. scripts/server.sh
+# shellcheck source=scripts/suites.sh
+. scripts/suites.sh
+
+started=$SECONDS
+need_cargo_pgrx
+major=${PG:-$(default_major)}
+need_postgres "$major"
+say "checking on $("$PG_CONFIG" --version) with $(rustc --version); set-up took $((SECONDS - started)) s"
+
+features=(--no-default-features --features "pg$major")
+test_features=(--no-default-features --features "pg$major pg_test")
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-check.XXXXXX")
+chmod 755 "$scratch"
+server=$scratch/server
+cleanup() {
+  stop_server "$server"
+  rm -rf "$scratch"
+}
+trap cleanup EXIT
+
+check_format() { $CARGO fmt --check; }
+
+check_lints() { $CARGO clippy --locked --all-targets "${test_features[@]}" -- -D warnings; }
+
+# Unit tests, and tests inside a server of its own.
+check_rust() {
+  local as=()
+  if is_root; then
+    need_packages sudo
+    install -d -o postgres "$scratch/pgrx"
+    as=(--runas postgres --pgdata "$scratch/pgrx/data")
+  fi
+  USER=$(id -un) env -u RUST_BACKTRACE "$CARGO_PGRX" pgrx test "${as[@]}" "${features[@]}" "pg$major"
+}
+
+# The release build, as users install it, on a server for all the suites that follow.
+check_install() {
+  build_package
+  install_package
+  start_server "$server" max_prepared_transactions=10 deadlock_timeout=1s
+  export ADVISORY_KEYS_SERVER_LOG=$server/server.log
+}
+
+passed=() failed=()
+step() {
+  local name=$1 begun=$SECONDS
+  shift
+  say "$name"
+  # Not in the condition of an if: there, bash would switch off errexit inside the step too.
+  set +e
+  (set -e; "$@")
+  local status=$?
+  set -e
+  if [ $status -eq 0 ]; then
+    passed+=("$name ($((SECONDS - begun)) s)")
+  else
+    failed+=("$name")
+  fi
+}
+
+step "format" check_format
+step "lints" check_lints
+step "Rust tests" check_rust
+say "install"
+check_install
+step "SQL suite" run_regress
+step "isolation suite" run_isolation
+step "live suite" run_live
+
+printf '\nPostgres %s:\n' "$major"
+[ ${#passed[@]} -eq 0 ] || printf '  ok      %s\n' "${passed[@]}"
+[ ${#failed[@]} -eq 0 ] || printf '  FAILED  %s\n' "${failed[@]}"
+printf '%d passed, %d failed\n' ${#passed[@]} ${#failed[@]}
+[ ${#failed[@]} -eq 0 ]

@@ -1,0 +1,110 @@
+//! Tests that need both a server and a look inside: what SQL alone cannot see.
+
+use crate::argument::TextArrayArg;
+use crate::keyset::key_of_row;
+use crate::lock::{AdvisoryLock, Level, Mode};
+use crate::name::{MAX_NAME, NamedKey};
+use crate::text_array::TextArray;
+use crate::wait::session_lock_timeout;
+use pgrx::prelude::*;
+
+/// The key of an array, without the checks of `advisory_key`.
+#[pg_extern]
+fn inspect_array(array: Option<TextArrayArg<'_>>) -> i64 {
+    let array = TextArray::parse(array.expect("not null").body()).expect("an array of text");
+    key_of_row(&mut array.parts(), array.columns()).expect("a key")
+}
+
+/// How a key is shown in messages.
+#[pg_extern]
+fn describe_key(keys: Option<TextArrayArg<'_>>) -> String {
+    let array = TextArray::parse(keys.expect("not null").body()).expect("an array of text");
+    String::from_utf8(NamedKey { array, row: 0, key: 7 }.describe()).expect("UTF-8")
+}
+
+#[pg_schema]
+mod tests {
+    use super::*;
+
+    fn run(sql: &str) -> i64 {
+        Spi::get_one(sql).expect("the query runs").expect("a value")
+    }
+
+    #[pg_test]
+    fn every_physical_shape_of_an_array_has_the_same_key() {
+        let key = "advisory_key(ARRAY['order', '42'])";
+        for shape in [
+            "ARRAY['order', '42']",
+            "'[-5:-4]={order,42}'::text[]",
+            "(ARRAY['x', 'order', '42', NULL])[2:3]",
+            "string_to_array('order,42', ',')",
+            "ARRAY['order', '42']::varchar[]",
+        ] {
+            assert_eq!(
+                run(&format!("SELECT inspect_array({shape})")),
+                run(&format!("SELECT {key}"))
+            );
+        }
+    }
+
+    #[pg_test]
+    fn stored_arrays_are_read_in_every_storage_form() {
+        Spi::run("CREATE TABLE shapes (form text, parts text[])").unwrap();
+        Spi::run("ALTER TABLE shapes ALTER parts SET STORAGE EXTENDED").unwrap();
+        Spi::run(
+            "INSERT INTO shapes VALUES
+                ('1-byte length word', ARRAY['a', 'b']),
+                ('compressed', ARRAY[repeat('x', 5000), 'b']),
+                ('out of line', ARRAY[(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 2000) i)])",
+        )
+        .unwrap();
+        assert_eq!(
+            run(
+                "SELECT count(*) FROM shapes WHERE advisory_key(parts) = advisory_key(parts || '{}'::text[])"
+            ),
+            3
+        );
+    }
+
+    #[pg_test]
+    fn the_variable_behind_lock_timeout_is_left_alone() {
+        Spi::run("SET LOCAL lock_timeout = '1234ms'").unwrap();
+        Spi::run("SELECT lock_keys(ARRAY['a'], timeout => '5s')").unwrap();
+        assert_eq!(session_lock_timeout(), 1234);
+    }
+
+    #[pg_test]
+    fn the_smallest_and_largest_keys_are_lockable() {
+        for key in [i64::MIN, -1, 0, 1, i64::MAX] {
+            let lock = AdvisoryLock::new(key);
+            assert!(lock.available(Mode::Exclusive));
+            assert!(lock.try_acquire(Mode::Exclusive, Level::Transaction));
+            let seen = Spi::get_one::<i64>(
+                "SELECT (classid::int8 << 32) | objid::int8 FROM pg_locks WHERE locktype = 'advisory'",
+            );
+            assert_eq!(seen.unwrap(), Some(key));
+            assert!(lock.release(Mode::Exclusive, Level::Transaction));
+            assert!(!lock.held(Mode::Exclusive));
+        }
+    }
+
+    #[pg_test]
+    fn a_probe_leaves_no_lock_behind() {
+        let lock = AdvisoryLock::new(7);
+        assert!(lock.available(Mode::Shared) && lock.available(Mode::Exclusive));
+        assert_eq!(run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0);
+        // With our own shared hold the probe looks at the count of shared holders.
+        assert!(lock.try_acquire(Mode::Shared, Level::Transaction));
+        assert!(lock.available(Mode::Exclusive));
+        assert_eq!(run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 1);
+    }
+
+    #[pg_test]
+    fn long_names_are_cut_between_characters() {
+        let shown = Spi::get_one::<String>("SELECT describe_key(ARRAY[repeat('ä', 150), 'x'])");
+        let shown = shown.unwrap().unwrap();
+        assert_eq!(shown, format!("\"{}...\" (7)", "ä".repeat(MAX_NAME / 2)));
+        let whole = Spi::get_one::<String>("SELECT describe_key(ARRAY['a', '', 'b'])");
+        assert_eq!(whole.unwrap().unwrap(), "\"a--b\" (7)");
+    }
+}
