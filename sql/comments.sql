@@ -1,2 +1,17 @@
 COMMENT ON FUNCTION advisory_key(text[]) IS
 'advisory lock key (bigint) of one name: the first 8 bytes of the SHA-256 of its parts in UTF-8, joined with ''-''';
+
+COMMENT ON FUNCTION try_lock_keys(text[], interval, boolean, boolean) IS
+'lock one name (one dimension) or several (one in each row), all or none; false when they could not be had within the timeout (default: without waiting). At transaction level unless session => true';
+
+COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
+'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON FUNCTION unlock_keys(text[], boolean) IS
+'release one session-level hold of each name; false, with a warning for each, when some were not held so';
+
+COMMENT ON FUNCTION holds_keys(text[], boolean) IS
+'does this session hold all of the names (shared => true: at least shared), at transaction or session level';
+
+COMMENT ON FUNCTION keys_available(text[], boolean) IS
+'does no other session hold a conflicting lock on any of the names at this moment; locks nothing';

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# A tour of the extension with two sessions on a throwaway server; "stop" ends that server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+# shellcheck source=scripts/server.sh
+. scripts/server.sh
+
+demo=${TMPDIR:-/tmp}/advisory_keys-demo-$(id -un)
+need_cargo_pgrx
+need_postgres "${PG:-$(default_major)}"
+if [ "${1:-}" = stop ]; then
+  stop_server "$demo"
+  rm -rf "$demo"
+  say "the demo server is stopped and gone"
+  exit
+fi
+
+say "building the extension for $("$PG_CONFIG" --version) (the first time takes about 2 minutes)"
+quietly demo-build build_package
+install_package
+start_server "$demo"
+psql=$("$PG_CONFIG" --bindir)/psql
+"$psql" -Xqc 'CREATE EXTENSION advisory_keys'
+
+# Two sessions, each a psql that reads from a pipe.
+open_session() {
+  coproc "$1" { exec "$psql" -XqAt -v VERBOSITY=default -v ON_ERROR_STOP=0 2>&1; }
+}
+open_session ALICE
+open_session BOB 2>/dev/null
+
+# Shows a statement, runs it in a session, and shows what comes back.
+run() {
+  local session=$1 statement=$2 answer
+  local -n pipe=$session
+  printf '\n  %-6s %s\n' "$session" "$statement"
+  printf '%s\n\\echo --done--\n' "$statement" >&"${pipe[1]}"
+  while IFS= read -r answer <&"${pipe[0]}" && [ "$answer" != --done-- ]; do
+    printf '         %s\n' "${answer:-(done)}"
+  done
+}
+tell() { printf '\n%s\n' "$*"; }
+
+tell "Alice begins a sign-up. The e-mail address is the lock, not an integer she has to invent."
+run ALICE "BEGIN;"
+run ALICE "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
+tell "She may lock it again in the same transaction."
+run ALICE "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
+
+tell "Bob signs up with the same address. He is refused: false from one function, an error from the other."
+run BOB "BEGIN;"
+run BOB "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
+run BOB "SELECT lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com'], timeout => '0');"
+run BOB "ROLLBACK;"
+
+tell "He waits for at most a fifth of a second, in Postgres' own fair queue."
+run BOB "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com'], timeout => '200ms');"
+
+tell "Any program that hashes for itself gets the same integer:"
+key=$(python3 -c "import hashlib; print(int.from_bytes(hashlib.sha256(b'SIGNUP-EMAIL-bob@example.com').digest()[:8], 'big', signed=True))" 2>/dev/null || true)
+printf '\n  python hashlib.sha256(b"SIGNUP-EMAIL-bob@example.com").digest()[:8], big-endian, signed\n         %s\n' "${key:-(no python3 here)}"
+run BOB "SELECT advisory_key(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
+
+tell "Alice commits, and the lock is gone with her transaction. Bob gets it."
+run ALICE "COMMIT;"
+run BOB "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
+
+tell "Several names at once are locked all or none, in an order that cannot deadlock."
+run ALICE "BEGIN;"
+run ALICE "SELECT try_lock_keys(ARRAY[['account', '1'], ['account', '2']]);"
+run BOB "SELECT try_lock_keys(ARRAY[['account', '3'], ['account', '2']]);"
+run BOB "SELECT keys_available(ARRAY['account', '3']), keys_available(ARRAY['account', '2']);"
+
+cat <<EOF
+
+The server is still running. To try it yourself:
+
+  $psql -h $demo -U postgres
+
+and to stop it:
+
+  make demo-stop
+EOF
