@@ -237,6 +237,21 @@ download_source() {
   die "the source of Postgres $version could not be downloaded"
 }
 
+# need_python_packages FILE: sets PYTHON to that of a virtual environment with these packages.
+need_python_packages() {
+  local file=$PROJECT/$1 venv
+  venv=$TOOLS_DIR/python-$(dirname "$1" | tr / -)
+  if ! cmp -s "$file" "$venv/requirements.txt"; then
+    say "installing the Python packages of $1"
+    need_packages python3-venv
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    quietly "pip-$(basename "$venv")" "$venv/bin/pip" install -r "$file"
+    cp "$file" "$venv/"
+  fi
+  PYTHON=$venv/bin/python
+}
+
 # Builds the extension for PG_CONFIG as a tree of files to install, below PACKAGE.
 build_package() {
   local major

@@ -28,13 +28,6 @@ run_isolation() { run_pg_regress "$(test_programs)/isolation/pg_isolation_regres
 
 # Outside clients, in Python.
 run_live() {
-  local venv=$TOOLS_DIR/live-venv
-  if ! cmp -s "$PROJECT/tests/live/requirements.txt" "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    need_packages python3-venv
-    python3 -m venv "$venv"
-    quietly live-venv "$venv/bin/pip" install -r "$PROJECT/tests/live/requirements.txt"
-    cp "$PROJECT/tests/live/requirements.txt" "$venv/"
-  fi
-  "$venv/bin/python" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
+  need_python_packages tests/live/requirements.txt
+  "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
 }

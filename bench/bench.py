@@ -1,0 +1,201 @@
+"""Measures the extension against what people use without it, side by side on one server.
+
+Every figure is the median of several rounds; within a round the candidates follow each other, so
+that what disturbs the machine disturbs all of them. Only the ratios mean anything.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+
+import psycopg
+
+SQL_KEY = (
+    "('x' || encode(substr(sha256(convert_to(array_to_string(k, '-'), 'UTF8')), 1, 8), 'hex'))"
+    "::bit(64)::bigint"
+)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=9)
+    arguments.add_argument("--seconds", type=float, default=2, help="of each pgbench run")
+    arguments.add_argument("--output", help="file for the figures, as JSON")
+    options = arguments.parse_args()
+
+    with psycopg.connect(autocommit=True) as db:
+        db.execute("CREATE EXTENSION IF NOT EXISTS advisory_keys")
+        db.execute("SET jit = off")
+        db.execute("SET max_parallel_workers_per_gather = 0")
+        db.execute("SET advisory_keys.max_keys_per_call = 20000")
+        version = db.execute("SHOW server_version").fetchone()[0]
+        rows = [
+            *keys_of_a_table(db, options.rounds),
+            *throughput(options.rounds, options.seconds),
+            *session_pairs(db, options.rounds),
+            *many_keys(db, options.rounds),
+            *many_held(db, options.rounds),
+        ]
+    print_table(version, rows)
+    if options.output:
+        with open(options.output, "w", encoding="utf-8") as file:
+            json.dump({"server_version": version, "rounds": options.rounds, "rows": rows}, file, indent=1)
+
+
+def row(what, value, reference, unit, ratio, target=None):
+    return {"what": what, "value": value, "reference": reference, "unit": unit, "ratio": ratio, "target": target}
+
+
+def medians(rounds, candidates):
+    """Runs each candidate once per round, in turn; the median of each, by name."""
+    figures = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, measure in candidates.items():
+            figures[name].append(measure())
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def seconds(db, statement, parameters=None):
+    begun = time.perf_counter()
+    db.execute(statement, parameters)
+    return time.perf_counter() - begun
+
+
+def keys_of_a_table(db, rounds):
+    """advisory_key over a table, net of the scan, in nanoseconds per row."""
+    count = 300_000
+    db.execute("DROP TABLE IF EXISTS bench_names")
+    db.execute(
+        "CREATE TABLE bench_names AS SELECT ARRAY['SIGNUP-EMAIL', 'user' || i || '@example.com'] AS k"
+        " FROM generate_series(1, %s::int) AS i", [count])
+    db.execute("VACUUM ANALYZE bench_names")
+
+    def scan(expression):
+        return lambda: seconds(db, f"SELECT count({expression}) FROM bench_names") / count * 1e9
+
+    figures = medians(rounds, {
+        "scan": scan("k"),
+        "hashtextextended": scan("hashtextextended(array_to_string(k, '-'), 0)"),
+        "advisory_key": scan("advisory_key(k)"),
+        "sql": scan(SQL_KEY),
+    })
+    net = {name: figures[name] - figures["scan"] for name in figures}
+    return [
+        row("advisory_key / hashtextextended(array_to_string)", net["advisory_key"], net["hashtextextended"],
+            "ns", net["advisory_key"] / net["hashtextextended"], "<= 0.80"),
+        row("SQL expression / advisory_key", net["sql"], net["advisory_key"],
+            "ns", net["sql"] / net["advisory_key"], ">= 8.5"),
+    ]
+
+
+def throughput(rounds, seconds_per_run):
+    """try_lock_keys, one statement per transaction, in transactions per second."""
+    set_name = "\\set i random(1, 1000000)\n"
+    scripts = {
+        "try_lock_keys": "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', :i::text]);\n",
+        "core": "SELECT pg_try_advisory_xact_lock(hashtextextended('SIGNUP-EMAIL-' || :i, 0));\n",
+    }
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, script in scripts.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(set_name + script)
+
+        def pgbench(name, clients):
+            command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1",
+                       "-T", str(max(1, round(seconds_per_run))), "-f", os.path.join(folder, name)]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps"))
+
+        for clients in (1, 2, 8):
+            figures = medians(rounds, {name: (lambda name=name: pgbench(name, clients)) for name in scripts})
+            rows.append(row(f"try_lock_keys / core's try, {clients} client(s)", figures["try_lock_keys"],
+                            figures["core"], "tps", figures["try_lock_keys"] / figures["core"], ">= 0.97"))
+    return rows
+
+
+def session_pairs(db, rounds):
+    """An uncontended session-level lock and unlock with a timeout, net of computing the key."""
+    count = 100_000
+
+    def loop(first, second):
+        statement = f"""DO $$
+            DECLARE a text[] := ARRAY['order', '42']; k bigint := advisory_key(a);
+            BEGIN FOR i IN 1..{count} LOOP PERFORM {first}; PERFORM {second}; END LOOP; END $$"""
+        return lambda: seconds(db, statement) / count * 1e9
+
+    figures = medians(rounds, {
+        "core": loop("pg_advisory_lock(k)", "pg_advisory_unlock(k)"),
+        "named": loop("lock_keys(a, timeout => '5s', session => true)", "unlock_keys(a)"),
+        "keys": loop("advisory_key(a)", "advisory_key(a)"),
+        "nothing": loop("pg_backend_pid()", "pg_backend_pid()"),
+    })
+    net = figures["named"] - (figures["keys"] - figures["nothing"])
+    return [row("session lock + unlock with timeout / core's", net, figures["core"], "ns",
+                net / figures["core"], "<= 1.15")]
+
+
+def many_keys(db, rounds):
+    """100 keys: one call, 100 calls in one statement, 100 statements; microseconds per key."""
+    count = 100
+
+    def one_call():
+        return seconds(db, "SELECT try_lock_keys((SELECT array_agg(ARRAY['acct', i::text]) FROM"
+                           f" generate_series(1, {count}) AS i))") / count * 1e6
+
+    def one_statement():
+        return seconds(db, "SELECT count(try_lock_keys(ARRAY['acct', i::text])) FROM"
+                           f" generate_series(1, {count}) AS i") / count * 1e6
+
+    def statements():
+        begun = time.perf_counter()
+        with db.transaction():
+            for i in range(count):
+                db.execute("SELECT try_lock_keys(ARRAY['acct', %s])", [str(i)])
+        return (time.perf_counter() - begun) / count * 1e6
+
+    figures = medians(rounds * 3, {"call": one_call, "statement": one_statement, "statements": statements})
+    return [
+        row("100 keys: one call / 100 calls in one statement", figures["call"], figures["statement"], "us/key",
+            figures["call"] / figures["statement"]),
+        row("100 keys: one call / 100 statements", figures["call"], figures["statements"], "us/key",
+            figures["call"] / figures["statements"]),
+    ]
+
+
+def many_held(db, rounds):
+    """A lock and unlock while the session holds few or many other keys, in nanoseconds."""
+    count = 50_000
+
+    def hold(keys):
+        db.execute("SELECT pg_advisory_unlock_all()")
+        db.execute("SELECT lock_keys((SELECT array_agg(ARRAY['held', i::text]) FROM"
+                   " generate_series(1, %s::int) AS i), session => true)", [keys])
+
+    def pairs(keys):
+        def measure():
+            hold(keys)
+            return seconds(db, f"""DO $$ DECLARE a text[]; BEGIN FOR i IN 1..{count} LOOP
+                a := ARRAY['order', i::text];
+                PERFORM lock_keys(a, session => true); PERFORM unlock_keys(a); END LOOP; END $$""") / count * 1e9
+        return measure
+
+    figures = medians(rounds, {"few": pairs(10), "many": pairs(10_000)})
+    db.execute("SELECT pg_advisory_unlock_all()")
+    return [row("lock + unlock with 10,000 keys held / with 10", figures["many"], figures["few"], "ns",
+                figures["many"] / figures["few"], "<= 1.3")]
+
+
+def print_table(version, rows):
+    print(f"Postgres {version}, medians\n")
+    print(f"{'':50} {'first':>10} {'second':>10} {'unit':7} {'ratio':>7}  target")
+    for r in rows:
+        print(f"{r['what']:50} {r['value']:10.1f} {r['reference']:10.1f} {r['unit']:7} {r['ratio']:7.2f}  {r['target'] or ''}")
+
+
+if __name__ == "__main__":
+    main()
