@@ -1,0 +1,70 @@
+"""What several tests do with sessions: run something in the background, look at locks, wait for
+what must happen."""
+
+import hashlib
+import threading
+import time
+
+PATIENCE = 20
+"""Seconds after which something that must happen counts as never happening."""
+
+
+def name_key(*parts):
+    """The key of a name, as any program can compute it."""
+    digest = hashlib.sha256("-".join(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.005)
+
+
+def pid_of(connection):
+    return connection.info.backend_pid
+
+
+def wait_until_waiting(observer, pid):
+    """Until the backend waits in the queue of a lock."""
+    wait_until(
+        lambda: observer.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = %s AND NOT granted)", [pid]
+        ).fetchone()[0],
+        f"backend {pid} waits for a lock",
+    )
+
+
+def held_keys(observer, pid):
+    """The advisory locks that a backend holds: a sorted list of (key, mode)."""
+    rows = observer.execute(
+        "SELECT (classid::int8 << 32) | objid::int8, mode FROM pg_locks"
+        " WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid = %s", [pid]
+    )
+    return sorted(rows.fetchall())
+
+
+class Background:
+    """Runs a statement on a connection in a thread; `result()` is its first value or raises."""
+
+    def __init__(self, connection, statement, parameters=None):
+        self._work = (connection, statement, parameters)
+        self._outcome = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        connection, statement, parameters = self._work
+        try:
+            self._outcome = (connection.execute(statement, parameters).fetchone()[0], None)
+        except Exception as error:  # handed to result()
+            self._outcome = (None, error)
+
+    def result(self):
+        self._thread.join(PATIENCE)
+        assert self._outcome is not None, f"never ended: {self._work[1]}"
+        value, error = self._outcome
+        if error is not None:
+            raise error
+        return value

@@ -1,0 +1,164 @@
+"""A grant that comes just before the waiter's timeout or cancel is served.
+
+The race is made certain: the waiter's backend is stopped by SIGSTOP, the holder releases, which
+grants the lock to the stopped waiter, then the timer passes or the cancel is sent, and SIGCONT lets
+the waiter see both at once. Core then reports an error and holds the lock.
+"""
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from scene import Background, held_keys, name_key, pid_of, wait_until, wait_until_waiting
+
+NAME = ["race", "1"]
+KEY = name_key(*NAME)
+MODES = {"exclusive": "ExclusiveLock", "shared": "ShareLock"}
+
+
+@contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state_of(pid) == "T", f"process {pid} is stopped")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
+
+
+@contextmanager
+def race(connect, waiter, statement, parameters):
+    """Yields (the waiting call, an observer) while the waiter is stopped with the lock granted."""
+    observer, holder = connect(), connect(autocommit=False)
+    holder.execute("SELECT pg_advisory_xact_lock(%s)", [KEY])
+    call = Background(waiter, statement, parameters)
+    wait_until_waiting(observer, pid_of(waiter))
+    with stopped(pid_of(waiter)):
+        holder.rollback()
+        assert held_keys(observer, pid_of(waiter)), "the release granted the lock to the waiter"
+        yield call, observer
+
+
+def call_of(function, level, mode, timeout):
+    return (
+        f"SELECT {function}(%s, timeout => {timeout}, session => {level == 'session'},"
+        f" shared => {mode == 'shared'})"
+    )
+
+
+levels = pytest.mark.parametrize("level", ["transaction", "session"])
+modes = pytest.mark.parametrize("mode", ["exclusive", "shared"])
+functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys"])
+
+
+@levels
+@modes
+@functions
+@pytest.mark.parametrize("limit", ["timeout", "lock_timeout"])
+def test_a_lock_timeout_that_loses_the_race_is_no_failure(connect, level, mode, function, limit):
+    waiter = connect(autocommit=False)
+    if limit == "lock_timeout":
+        waiter.execute("SET lock_timeout = '100ms'")
+    statement = call_of(function, level, mode, "'100ms'" if limit == "timeout" else "NULL")
+    for _ in range(2):
+        with race(connect, waiter, statement, [NAME]) as (call, observer):
+            time.sleep(0.15)
+        answer = call.result()
+        assert answer is True or (function == "lock_keys" and answer == "")
+        assert held_keys(observer, pid_of(waiter)) == [(KEY, MODES[mode])]
+        expected = "100ms" if limit == "lock_timeout" else "0"
+        assert waiter.execute("SHOW lock_timeout").fetchone() == (expected,)
+        if level == "session":
+            assert waiter.execute(f"SELECT unlock_keys(%s, {mode == 'shared'})", [NAME]).fetchone() == (True,)
+        waiter.commit()
+        assert held_keys(observer, pid_of(waiter)) == []
+
+
+@levels
+@modes
+@functions
+@pytest.mark.parametrize("timeout", ["NULL", "'30s'"])
+@pytest.mark.parametrize("interrupt", ["statement_timeout", "cancel"])
+def test_other_errors_leave_nothing_held(connect, level, mode, function, timeout, interrupt):
+    waiter = connect()
+    if interrupt == "statement_timeout":
+        waiter.execute("SET statement_timeout = '100ms'")
+    with race(connect, waiter, call_of(function, level, mode, timeout), [NAME]) as (call, observer):
+        if interrupt == "cancel":
+            observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
+        else:
+            time.sleep(0.15)
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        call.result()
+    assert held_keys(observer, pid_of(waiter)) == []
+    assert waiter.execute("SHOW lock_timeout").fetchone() == ("0",)
+
+
+@levels
+@pytest.mark.parametrize(
+    "timeout, statement_timeout", [("100ms", "130ms"), ("130ms", "100ms"), ("100ms", "100ms")]
+)
+def test_statement_timeout_is_never_swallowed(connect, level, timeout, statement_timeout):
+    """Both timers fire while the backend is stopped; core serves only one of them."""
+    waiter = connect()
+    waiter.execute(f"SET statement_timeout = '{statement_timeout}'")
+    statement = call_of("try_lock_keys", level, "exclusive", f"'{timeout}'")
+    with race(connect, waiter, statement, [NAME]) as (call, observer):
+        time.sleep(0.25)
+    with pytest.raises(psycopg.errors.QueryCanceled) as error:
+        call.result()
+    assert error.value.diag.message_primary == "canceling statement due to statement timeout"
+    assert held_keys(observer, pid_of(waiter)) == []
+
+
+@levels
+def test_termination_leaves_nothing_held(connect, level):
+    waiter = connect()
+    with race(connect, waiter, call_of("lock_keys", level, "exclusive", "NULL"), [NAME]) as (call, observer):
+        observer.execute("SELECT pg_terminate_backend(%s)", [pid_of(waiter)])
+    with pytest.raises(psycopg.OperationalError):
+        call.result()
+    wait_until(lambda: held_keys(observer, pid_of(waiter)) == [], "the lock is released")
+
+
+@levels
+def test_a_grant_lost_in_the_middle_of_many_keys_is_given_back(connect, level):
+    waiter = connect()
+    names = [NAME, ["race", "2"], ["race", "3"]]
+    waiter.execute("SELECT lock_keys(%s, session => true)", [names])
+    waiter.execute("SELECT unlock_keys(%s)", [[NAME]])
+    before = held_keys(connect(), pid_of(waiter))
+    with race(connect, waiter, call_of("lock_keys", level, "exclusive", "NULL"), [names]) as (call, observer):
+        observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        call.result()
+    assert held_keys(observer, pid_of(waiter)) == before
+    assert waiter.execute("SELECT unlock_keys(%s)", [names[1:]]).fetchone() == (True,)
+    assert held_keys(observer, pid_of(waiter)) == []
+
+
+def test_the_race_is_real(connect):
+    """What people write without the extension returns false while it holds the lock."""
+    waiter = connect()
+    waiter.execute("""
+        CREATE OR REPLACE FUNCTION naive_lock(key bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_advisory_lock(key);
+            RETURN true;
+        EXCEPTION WHEN lock_not_available THEN
+            RETURN false;
+        END $$""")
+    waiter.execute("SET lock_timeout = '100ms'")
+    with race(connect, waiter, "SELECT naive_lock(%s)", [KEY]) as (call, observer):
+        time.sleep(0.15)
+    assert call.result() is False
+    assert held_keys(observer, pid_of(waiter)) == [(KEY, "ExclusiveLock")]
