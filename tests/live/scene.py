@@ -15,6 +15,11 @@ def name_key(*parts):
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
+def in_key_order(names):
+    """The order in which a call locks them."""
+    return sorted(names, key=lambda name: name_key(*name))
+
+
 def wait_until(condition, what):
     end = time.monotonic() + PATIENCE
     while not condition():

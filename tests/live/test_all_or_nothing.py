@@ -1,0 +1,234 @@
+"""Many keys in one call: when one in the middle cannot be had, the call leaves nothing held that was
+not held before."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+import psycopg
+import pytest
+
+from scene import Background, held_keys, in_key_order, name_key, pid_of, wait_until_waiting
+
+NAMES = in_key_order(["many", str(i)] for i in range(6))
+FIRST, SECOND, *_, LAST = NAMES
+BLOCKED = NAMES[4]
+
+levels = pytest.mark.parametrize("level", ["transaction", "session"])
+modes = pytest.mark.parametrize("mode", ["exclusive", "shared"])
+
+
+def call_of(function, level, mode, timeout):
+    return (
+        f"SELECT {function}(%s, timeout => {timeout}, session => {level == 'session'},"
+        f" shared => {mode == 'shared'})"
+    )
+
+
+def false_at_once(waiter, call, **_):
+    assert waiter.execute(call("try_lock_keys", "'0'"), [NAMES]).fetchone() == (False,)
+
+
+def false_in_time(waiter, call, **_):
+    assert waiter.execute(call("try_lock_keys", "'100ms'"), [NAMES]).fetchone() == (False,)
+
+
+def error_at_once(waiter, call, **_):
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        waiter.execute(call("lock_keys", "'0'"), [NAMES])
+
+
+def error_in_time(waiter, call, **_):
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        waiter.execute(call("lock_keys", "'100ms'"), [NAMES])
+
+
+def statement_timeout(waiter, call, **_):
+    waiter.execute("SET LOCAL statement_timeout = '100ms'")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        waiter.execute(call("try_lock_keys", "'60s'"), [NAMES])
+
+
+def cancel(waiter, call, observer, **_):
+    locking = Background(waiter, call("lock_keys", "NULL"), [NAMES])
+    wait_until_waiting(observer, pid_of(waiter))
+    observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        locking.result()
+
+
+def deadlock(waiter, call, observer, blocker):
+    """The blocker waits for what the waiter has held from before."""
+    waiter.execute("SET LOCAL deadlock_timeout = '10ms'")
+    blocker.execute("SET deadlock_timeout = '1h'")
+    blocking = Background(blocker, "SELECT lock_keys(%s)", [SECOND])
+    wait_until_waiting(observer, pid_of(blocker))
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        waiter.execute(call("try_lock_keys", "'60s'"), [NAMES])
+    observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(blocker)])
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        blocking.result()
+
+
+FAILURES = [
+    false_at_once, false_in_time, error_at_once, error_in_time, statement_timeout, cancel, deadlock,
+]
+
+
+@levels
+@modes
+@pytest.mark.parametrize("fail", FAILURES)
+def test_a_call_that_fails_in_the_middle_takes_nothing_and_loses_nothing(connect, level, mode, fail):
+    observer, blocker = connect(), connect()
+    blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
+
+    # From before: one name twice for the session, one for the transaction.
+    waiter = connect(autocommit=False)
+    for _ in range(2):
+        waiter.execute("SELECT lock_keys(%s, session => true, shared => %s)", [FIRST, mode == "shared"])
+    waiter.execute("SELECT lock_keys(%s)", [SECOND])
+    before = held_keys(observer, pid_of(waiter))
+    assert len(before) == 2
+
+    waiter.execute("SAVEPOINT s")
+    fail(
+        waiter=waiter, observer=observer, blocker=blocker,
+        call=lambda function, timeout: call_of(function, level, mode, timeout),
+    )
+    if fail in (false_at_once, false_in_time):
+        assert held_keys(observer, pid_of(waiter)) == before
+    waiter.execute("ROLLBACK TO s")
+    assert held_keys(observer, pid_of(waiter)) == before
+
+    waiter.commit()
+    unlock = "SELECT unlock_keys(%s, shared => %s)"
+    unlocked = [waiter.execute(unlock, [FIRST, mode == "shared"]).fetchone()[0] for _ in range(3)]
+    assert unlocked == [True, True, False]
+    assert held_keys(observer, pid_of(waiter)) == []
+
+
+@pytest.mark.parametrize("fail", FAILURES)
+def test_a_session_level_call_that_fails_outside_a_savepoint_takes_nothing(connect, fail):
+    """Here nothing but the call itself can clean up: neither ROLLBACK nor the end of the statement
+    releases what is held for the session."""
+    observer, blocker, waiter = connect(), connect(), connect(autocommit=False)
+    blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
+    waiter.execute("SELECT lock_keys(%s, session => true)", [SECOND])
+    waiter.commit()
+    fail(
+        waiter=waiter, observer=observer, blocker=blocker,
+        call=lambda function, timeout: call_of(function, "session", "exclusive", timeout),
+    )
+    waiter.rollback()
+    assert held_keys(observer, pid_of(waiter)) == [(name_key(*SECOND), "ExclusiveLock")]
+
+
+@levels
+def test_the_same_call_succeeds_once_the_way_is_free(connect, level):
+    blocker, waiter = connect(), connect(autocommit=False)
+    blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
+    call = call_of("try_lock_keys", level, "exclusive", "'60s'")
+    assert waiter.execute(call_of("try_lock_keys", level, "exclusive", "'50ms'"), [NAMES]).fetchone() == (False,)
+    locking = Background(waiter, call, [NAMES])
+    wait_until_waiting(blocker, pid_of(waiter))
+    blocker.execute("SELECT unlock_keys(%s)", [BLOCKED])
+    assert locking.result() is True
+    assert held_keys(blocker, pid_of(waiter)) == sorted((name_key(*name), "ExclusiveLock") for name in NAMES)
+
+
+@levels
+def test_what_a_failing_call_held_for_a_moment_others_get(connect, level):
+    """Others wait for a key that the call holds while it waits for another one."""
+    blocker, waiter, third = connect(), connect(), connect()
+    blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
+    locking = Background(waiter, call_of("try_lock_keys", level, "exclusive", "'60s'"), [NAMES])
+    wait_until_waiting(blocker, pid_of(waiter))
+    others = Background(third, "SELECT try_lock_keys(%s, timeout => '60s')", [FIRST])
+    wait_until_waiting(blocker, pid_of(third))
+    blocker.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        locking.result()
+    assert others.result() is True
+
+
+# A full lock table: on a server of its own, where little is enough to fill it.
+
+
+def run_as_server_user(*command):
+    as_other_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    subprocess.run([*as_other_user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def tiny_server():
+    """How to connect to a server with a small lock table, with the extension in its database."""
+    pg_config = os.environ.get("PG_CONFIG", "pg_config")
+    programs = subprocess.check_output([pg_config, "--bindir"], text=True).strip()
+    home = tempfile.mkdtemp(prefix="tiny")
+    if os.geteuid() == 0:
+        shutil.chown(home, "postgres")
+    data = f"{home}/data"
+    run_as_server_user(
+        f"{programs}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
+    )
+    options = (
+        f"-k {home} -p 5432 -c listen_addresses= -c fsync=off"
+        " -c max_locks_per_transaction=10 -c max_connections=10"
+    )
+    try:
+        run_as_server_user(f"{programs}/pg_ctl", "-D", data, "-w", "-l", f"{home}/log", "-o", options, "start")
+        server = {"host": home, "port": 5432, "user": "postgres", "dbname": "postgres"}
+        with psycopg.connect(**server, autocommit=True) as db:
+            db.execute("CREATE EXTENSION advisory_keys")
+        yield server
+    finally:
+        run_as_server_user(f"{programs}/pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def tiny(connect, tiny_server):
+    return lambda autocommit=True: connect(autocommit=autocommit, **tiny_server)
+
+
+@levels
+@modes
+@pytest.mark.parametrize(
+    "function, timeout", [("try_lock_keys", "'0'"), ("try_lock_keys", "'60s'"), ("lock_keys", "NULL")]
+)
+def test_a_full_lock_table_is_an_error_and_leaves_nothing(tiny, level, mode, function, timeout):
+    session, observer = tiny(autocommit=False), tiny()
+    session.execute("SET advisory_keys.max_keys_per_call = 1000000")
+    session.execute("SELECT lock_keys('{before}', session => true)")
+    session.commit()
+    before = [(name_key("before"), "ExclusiveLock")]
+    many = [["full", str(i)] for i in range(40_000)]
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.OutOfMemory) as error:
+            session.execute(call_of(function, level, mode, timeout), [many])
+        assert error.value.sqlstate == "53200"
+        session.rollback()
+        assert held_keys(observer, pid_of(session)) == before
+    # The session goes on as if nothing had been.
+    assert session.execute(call_of(function, level, mode, timeout), [many[:5]]).fetchone()[0] in (True, "")
+    assert len(held_keys(observer, pid_of(session))) == 6
+
+
+def test_what_a_full_lock_table_refuses_is_not_called_locked_by_others(tiny):
+    other, session = tiny(), tiny()
+    other.execute("""
+        DO $$ BEGIN
+            FOR i IN 1 .. 1000000 LOOP PERFORM pg_advisory_lock(i); END LOOP;
+        EXCEPTION WHEN out_of_memory THEN NULL;
+        END $$""")
+    for statement in (
+        "SELECT try_lock_keys('{x}')",
+        "SELECT try_lock_keys('{x}', session => true)",
+        "SELECT keys_available('{x}')",
+    ):
+        with pytest.raises(psycopg.errors.OutOfMemory):
+            session.execute(statement)
+    assert session.execute("SELECT holds_keys('{x}')").fetchone() == (False,)
+    other.execute("SELECT pg_advisory_unlock_all()")
+    assert session.execute("SELECT try_lock_keys('{x}')").fetchone() == (True,)
