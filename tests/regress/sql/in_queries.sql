@@ -74,21 +74,23 @@ RESET ALL;
 
 -- A cursor locks the rows that are fetched ...
 BEGIN;
-DECLARE some CURSOR FOR SELECT id, try_lock_keys(ARRAY['acct', id::text], session => true) FROM job WHERE id <= 3;
-FETCH 2 FROM some;
+DECLARE rows_of_job CURSOR FOR SELECT id, try_lock_keys(ARRAY['acct', id::text], session => true) FROM job WHERE id <= 3;
+FETCH 2 FROM rows_of_job;
 SELECT * FROM my_locks;
 COMMIT;
 SELECT count(*) FILTER (WHERE unlock_keys(ARRAY['acct', n::text])) FROM generate_series(1, 2) AS n;
 -- ... and one that is to survive the transaction all rows, when it ends.
 BEGIN;
-DECLARE some CURSOR WITH HOLD FOR SELECT id, try_lock_keys(ARRAY['acct', id::text], session => true) FROM job WHERE id <= 3;
-FETCH 1 FROM some;
+DECLARE rows_of_job CURSOR WITH HOLD FOR SELECT id, try_lock_keys(ARRAY['acct', id::text], session => true) FROM job WHERE id <= 3;
+FETCH 1 FROM rows_of_job;
 SELECT * FROM my_locks;
 COMMIT;
 SELECT * FROM my_locks;
-CLOSE some;
+CLOSE rows_of_job;
 SELECT count(*) FILTER (WHERE unlock_keys(ARRAY['acct', n::text])) FROM generate_series(1, 3) AS n;
+-- For that Postgres starts the query again, so the row that had been fetched is locked twice.
 SELECT * FROM my_locks;
+SELECT unlock_keys(ARRAY['acct', '1']);
 
 DROP TABLE job;
 DROP FUNCTION wanted(int);

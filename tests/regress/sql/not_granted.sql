@@ -39,7 +39,7 @@ SELECT try_lock_keys('{order,42}', timeout => '200 ms');
 SELECT clock_timestamp() - start >= '200 ms' AS waited FROM times;
 DROP TABLE times;
 
--- Without a timeout lock_timeout limits the wait, and its value is in the message.
+-- Without a timeout lock_timeout limits the wait.
 SET lock_timeout = '15 ms';
 SELECT lock_keys('{order,42}');
 \echo :SQLSTATE
