@@ -5,13 +5,16 @@ use pgrx::pg_sys;
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
+const SQL_ASCII: c_int = pg_sys::pg_enc::PG_SQL_ASCII as c_int;
+
 /// Text of the server as UTF-8.
 ///
 /// Text that is not valid, or that has no UTF-8 equivalent, is an error with SQLSTATE 22021 or
 /// 22P05; more than about 256 MB of non-ASCII text in another encoding than UTF8 is one with 54000.
 #[inline]
 pub fn to_utf8(text: &[u8]) -> &[u8] {
-    if database_encoding() == pg_sys::pg_enc::PG_UTF8 as c_int || text.is_ascii() {
+    if database_encoding() == UTF8 || text.is_ascii() {
         return text;
     }
     convert(text)
@@ -38,11 +41,7 @@ fn convert(text: &[u8]) -> &[u8] {
     // a new string that ends with NUL and lives as long as the current memory context, which
     // outlives the call of the SQL function as `text` does.
     unsafe {
-        let utf8 = pg_sys::pg_server_to_any(
-            text.as_ptr().cast(),
-            text.len() as c_int,
-            pg_sys::pg_enc::PG_UTF8 as c_int,
-        );
+        let utf8 = pg_sys::pg_server_to_any(text.as_ptr().cast(), text.len() as c_int, UTF8);
         if utf8.cast_const() == text.as_ptr().cast() {
             text
         } else {
@@ -56,8 +55,19 @@ pub fn clip(text: &[u8], limit: usize) -> &[u8] {
     if text.len() <= limit {
         return text;
     }
-    // SAFETY: pg_mbcliplen() reads at most `len` bytes.
-    let len =
-        unsafe { pg_sys::pg_mbcliplen(text.as_ptr().cast(), text.len() as c_int, limit as c_int) };
+    // A SQL_ASCII server takes every byte for a character; keys there are UTF-8 all the same.
+    let encoding = match database_encoding() {
+        SQL_ASCII => UTF8,
+        encoding => encoding,
+    };
+    // SAFETY: pg_encoding_mbcliplen() reads at most `len` bytes.
+    let len = unsafe {
+        pg_sys::pg_encoding_mbcliplen(
+            encoding,
+            text.as_ptr().cast(),
+            text.len() as c_int,
+            limit as c_int,
+        )
+    };
     &text[..len as usize]
 }
