@@ -71,3 +71,40 @@ pub fn clip(text: &[u8], limit: usize) -> &[u8] {
     };
     &text[..len as usize]
 }
+
+/// Can text of the server be sent to the client? Postgres raises an error in the place of a message
+/// that has a character the client's encoding lacks.
+pub fn client_can_show(text: &[u8]) -> bool {
+    /// `MAX_CONVERSION_GROWTH` of `src/include/mb/pg_wchar.h`, in bytes per byte.
+    const MAX_GROWTH: usize = 4;
+
+    if text.is_ascii() {
+        return true;
+    }
+    let server = database_encoding();
+    // SAFETY: the functions read the text, whose length they are told, and write no more than the
+    // length of the buffer; with `noError` a character that cannot be converted ends the work.
+    unsafe {
+        let client = pg_sys::pg_get_client_encoding();
+        if client == server || client == SQL_ASCII {
+            return true;
+        }
+        let (source, len) = (text.as_ptr(), text.len() as c_int);
+        if server == SQL_ASCII {
+            return pg_sys::pg_encoding_verifymbstr(client, source.cast(), len) == len;
+        }
+        let conversion = pg_sys::FindDefaultConversionProc(server, client);
+        let mut converted = vec![0u8; text.len() * MAX_GROWTH + 1];
+        conversion != pg_sys::InvalidOid
+            && pg_sys::pg_do_encoding_conversion_buf(
+                conversion,
+                server,
+                client,
+                source.cast_mut(),
+                len,
+                converted.as_mut_ptr(),
+                converted.len() as c_int,
+                true,
+            ) == len
+    }
+}

@@ -12,7 +12,6 @@ use crate::report::Report;
 use crate::settings::{self, SessionLocks};
 use crate::text_array::TextArray;
 use crate::timeout::Timeout;
-use crate::wait::with_error_context;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
@@ -68,38 +67,54 @@ fn lock_keys(
 #[pg_extern(volatile, parallel_restricted, cost = 10000)]
 fn unlock_keys(keys: Option<TextArrayArg<'_>>, shared: default!(Option<bool>, "false")) -> bool {
     let (keys, mode) = keys_and_mode(keys, shared).or_raise();
-    keys.iter().fold(true, |all, key| unlock_key(&key, mode) && all)
+    let mut all = true;
+    for key in keys.iter() {
+        all &= unlock_key(&key, mode);
+    }
+    all
 }
 
 #[inline]
 fn unlock_key(key: &NamedKey<'_>, mode: Mode) -> bool {
     let lock = AdvisoryLock::new(key.key);
-    if !lock.held(mode) {
-        warn_not_held(key, &lock, mode);
-        return false;
+    // Postgres warns by itself, but not of which key, when there is only a transaction's hold.
+    let released = lock.held(mode) && lock.release(mode, Level::Session);
+    if !released {
+        warn_not_released(key, &lock, mode);
     }
-    // What is held at transaction level only, Postgres refuses to release, with its own WARNING.
-    with_error_context("unlocking", key, || lock.release(mode, Level::Session))
+    released
 }
 
 #[cold]
-fn warn_not_held(key: &NamedKey<'_>, lock: &AdvisoryLock, mode: Mode) {
-    let (wanted, other, cure) = match mode {
-        Mode::Exclusive => ("exclusive", Mode::Shared, "Pass shared => true to release it."),
-        Mode::Shared => ("shared", Mode::Exclusive, "Pass shared => false to release it."),
+fn warn_not_released(key: &NamedKey<'_>, lock: &AdvisoryLock, mode: Mode) {
+    let (wanted, other) = match mode {
+        Mode::Exclusive => ("exclusive", Mode::Shared),
+        Mode::Shared => ("shared", Mode::Exclusive),
+    };
+    let (fact, cure) = if lock.held(mode) {
+        (" is held at transaction level.", Some("It is released when the transaction ends."))
+    } else if lock.held(other) {
+        (
+            " is held in the other mode.",
+            Some(match other {
+                Mode::Shared => "Pass shared => true to release it.",
+                Mode::Exclusive => "Pass shared => false to release it.",
+            }),
+        )
+    } else {
+        (" is not held.", None)
     };
     let mut detail = b"Key ".to_vec();
     detail.extend(key.describe());
+    detail.extend(fact.bytes());
     let warning = Report::new(
         PgSqlErrorCode::ERRCODE_WARNING,
-        format!("this session does not hold the {wanted} advisory lock"),
-    );
-    if lock.held(other) {
-        detail.extend(b" is held in the other mode.");
-        warning.detail(detail).hint(cure).warn();
-    } else {
-        detail.extend(b" is not held.");
-        warning.detail(detail).warn();
+        format!("this session does not hold the {wanted} advisory lock at session level"),
+    )
+    .detail(detail);
+    match cure {
+        Some(cure) => warning.hint(cure).warn(),
+        None => warning.warn(),
     }
 }
 

@@ -18,11 +18,11 @@ pub struct KeySet<'a> {
     entries: SmallVec<[Entry; 4]>,
 }
 
-/// One key and the row (from 0) it was computed from, the first of them if there are several.
+/// One key and where the parts it was computed from begin, the first of them if there are several.
 #[derive(Clone, Copy)]
 struct Entry {
     key: i64,
-    row: usize,
+    offset: usize,
 }
 
 /// In which way a call locks its keys.
@@ -46,12 +46,13 @@ impl<'a> KeySet<'a> {
         // this call, not the end of the server.
         entries.try_reserve_exact(rows).map_err(|_| Error::OutOfMemory { rows })?;
         let mut parts = array.parts();
-        for row in 0..rows {
+        for _ in 0..rows {
+            let offset = parts.offset();
             let key = key_of_row(&mut parts, array.columns())?;
-            entries.push(Entry { key, row });
+            entries.push(Entry { key, offset });
         }
         if rows > 1 {
-            entries.sort_unstable_by_key(|entry| (entry.key, entry.row));
+            entries.sort_unstable_by_key(|entry| (entry.key, entry.offset));
             entries.dedup_by_key(|entry| entry.key);
         }
         Ok(Self { array, entries })
@@ -60,7 +61,7 @@ impl<'a> KeySet<'a> {
     /// The keys in ascending order, with their names.
     pub fn iter(&self) -> impl Iterator<Item = NamedKey<'a>> {
         let array = self.array;
-        self.entries.iter().map(move |&Entry { key, row }| NamedKey { array, row, key })
+        self.entries.iter().map(move |&Entry { key, offset }| NamedKey { array, offset, key })
     }
 
     /// Locks all keys, in ascending order. If one cannot be had in time, gives back those it took

@@ -1,6 +1,6 @@
 //! How a key is shown to people: its parts joined, cut if long.
 
-use crate::encoding::clip;
+use crate::encoding::{client_can_show, clip};
 use crate::key::SEPARATOR;
 use crate::settings;
 use crate::text_array::TextArray;
@@ -16,21 +16,25 @@ const CUT_MARK: &[u8] = b"...";
 pub struct NamedKey<'a> {
     /// The array that the key came in.
     pub array: TextArray<'a>,
-    /// Its row there, from 0.
-    pub row: usize,
+    /// Where its parts begin there ([`TextArray::row_at`]).
+    pub offset: usize,
     /// Its integer.
     pub key: i64,
 }
 
 impl NamedKey<'_> {
     /// `"order-42" (4321398832972926703)`, in the server's encoding; only the integer when
-    /// `advisory_keys.show_keys` is off.
+    /// `advisory_keys.show_keys` is off or the client's encoding lacks a character of the name: the
+    /// client would get an error about that instead of the message.
+    ///
+    /// May look into the catalog, so it must not be called while a lock is waited for.
     pub fn describe(&self) -> Vec<u8> {
-        if !settings::show_keys() {
+        let name = self.name();
+        if !settings::show_keys() || !client_can_show(&name) {
             return self.key.to_string().into_bytes();
         }
         let mut text = vec![b'"'];
-        text.extend(self.name());
+        text.extend(name);
         text.extend(format!("\" ({})", self.key).into_bytes());
         text
     }
@@ -40,7 +44,7 @@ impl NamedKey<'_> {
         // A little more than is shown, so that a cut can be seen and falls between characters.
         const ENOUGH: usize = MAX_NAME + 8;
         let mut name = Vec::with_capacity(ENOUGH + CUT_MARK.len());
-        for (i, part) in self.array.row_for_display(self.row).enumerate() {
+        for (i, part) in self.array.row_at(self.offset).enumerate() {
             if i > 0 {
                 name.push(SEPARATOR);
             }

@@ -89,7 +89,7 @@ pub fn add_context(line: &CStr) {
 }
 
 /// Text for C. No text of Postgres holds a NUL byte; should one come, the text ends there.
-fn c_string(text: impl Into<Vec<u8>>) -> CString {
+pub fn c_string(text: impl Into<Vec<u8>>) -> CString {
     let mut text = text.into();
     text.truncate(text.iter().position(|&byte| byte == 0).unwrap_or(text.len()));
     CString::new(text).unwrap_or_default()

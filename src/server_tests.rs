@@ -19,7 +19,7 @@ fn inspect_array(array: Option<TextArrayArg<'_>>) -> i64 {
 #[pg_extern]
 fn describe_key(keys: Option<TextArrayArg<'_>>) -> String {
     let array = TextArray::parse(keys.expect("not null").body()).expect("an array of text");
-    String::from_utf8(NamedKey { array, row: 0, key: 7 }.describe()).expect("UTF-8")
+    String::from_utf8(NamedKey { array, offset: 0, key: 7 }.describe()).expect("UTF-8")
 }
 
 #[pg_schema]

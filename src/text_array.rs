@@ -121,10 +121,11 @@ impl<'a> TextArray<'a> {
         Parts { rest: self.data, offset: 0, left: self.rows * self.columns }
     }
 
-    /// The parts of one row (counted from 0), in the server's encoding; what cannot be read is
-    /// left out, so this is for display only.
-    pub fn row_for_display(&self, row: usize) -> impl Iterator<Item = &'a [u8]> {
-        self.parts().skip(row * self.columns).take(self.columns).map_while(Result::ok)
+    /// The parts of the row whose first part is at this [`Parts::offset`], as far as they can be
+    /// read: for display only.
+    pub fn row_at(&self, offset: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let rest = self.data.get(offset..).unwrap_or_default();
+        Parts { rest, offset, left: self.columns }.map_while(Result::ok)
     }
 }
 
@@ -155,6 +156,12 @@ impl<'a> Iterator for Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// Where the next part is looked for, in bytes from the start of the parts.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
     #[inline]
     fn take_part(&mut self) -> Option<&'a [u8]> {
         self.skip(self.offset.next_multiple_of(PART_ALIGN) - self.offset)?;
@@ -255,7 +262,10 @@ mod tests {
         let body = body(&[2, 2], -7, &[Some(b"a"), Some(b"1"), Some(b"bb"), Some(b"22")]);
         let array = TextArray::parse(&body).unwrap();
         assert_eq!((array.dimensions(), array.rows(), array.columns()), (2, 2, 2));
-        assert_eq!(array.row_for_display(1).collect::<Vec<_>>(), [b"bb", b"22"]);
+        let mut parts = array.parts();
+        parts.by_ref().take(2).for_each(|part| assert!(part.is_ok()));
+        assert_eq!(array.row_at(parts.offset()).collect::<Vec<_>>(), [b"bb", b"22"]);
+        assert_eq!(array.row_at(0).collect::<Vec<_>>(), [b"a", b"1"]);
     }
 
     #[test]

@@ -14,11 +14,11 @@
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, Level, Mode};
 use crate::name::NamedKey;
-use crate::report::add_context;
+use crate::report::{add_context, c_string};
 use crate::timeout::{Deadline, Remaining};
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::panic::AssertUnwindSafe;
 
 /// Waits for the lock until the deadline; true if it is held now.
@@ -33,6 +33,7 @@ pub fn wait(
     deadline: Deadline,
     subject: &NamedKey<'_>,
 ) -> bool {
+    let context = context_line(subject);
     let statement_timer = statement_timeout_runs();
     loop {
         // The value of lock_timeout: 0 stands for no limit.
@@ -41,7 +42,7 @@ pub fn wait(
             Remaining::Unlimited => 0,
             Remaining::Milliseconds(limit) => limit,
         };
-        if wait_once(lock, mode, level, limit, subject) {
+        if wait_once(lock, mode, level, limit, &context) {
             return true;
         }
         // Both timers may have fired, and core serves one of them only.
@@ -56,15 +57,9 @@ pub fn wait(
 
 /// Waits in the queue once, at most `limit` milliseconds (0: no limit). False after a lock timeout,
 /// which says nothing about whether the lock is held.
-fn wait_once(
-    lock: &AdvisoryLock,
-    mode: Mode,
-    level: Level,
-    limit: i32,
-    subject: &NamedKey<'_>,
-) -> bool {
+fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context: &CStr) -> bool {
     PgTryBuilder::new(AssertUnwindSafe(|| {
-        with_error_context("locking", subject, || {
+        with_error_context(context, || {
             {
                 let _limited = LockTimeout::set(limit);
                 lock.acquire(mode, level);
@@ -128,19 +123,16 @@ fn statement_timeout_runs() -> bool {
     unsafe { get_timeout_active(STATEMENT_TIMEOUT) }
 }
 
-/// What the context line is made from.
-struct Context<'a> {
-    doing: &'static str,
-    subject: &'a NamedKey<'a>,
+/// What is added to whatever Postgres reports during a wait: errors, and the log lines of
+/// `log_lock_waits`. It is put together before the wait, when it is still safe to look things up.
+fn context_line(subject: &NamedKey<'_>) -> CString {
+    let mut line = b"while locking advisory key ".to_vec();
+    line.extend(subject.describe());
+    c_string(line)
 }
 
-/// Runs `f`; whatever Postgres reports meanwhile carries the line
-/// `CONTEXT: while <doing> advisory key "<name>" (<key>)`.
-pub fn with_error_context<R>(
-    doing: &'static str,
-    subject: &NamedKey<'_>,
-    f: impl FnOnce() -> R,
-) -> R {
+/// Runs `f`; whatever Postgres reports meanwhile carries the line as CONTEXT.
+fn with_error_context<R>(line: &CStr, f: impl FnOnce() -> R) -> R {
     struct Pop(*mut pg_sys::ErrorContextCallback);
     impl Drop for Pop {
         fn drop(&mut self) {
@@ -149,15 +141,14 @@ pub fn with_error_context<R>(
         }
     }
 
-    let context = Context { doing, subject };
-    // SAFETY: the callback and what it points to stay on this stack frame until `Pop` has taken
-    // the callback off the list.
+    // SAFETY: the callback stays on this stack frame, and the line in the caller's, until `Pop` has
+    // taken the callback off the list.
     unsafe {
         let previous = pg_sys::error_context_stack;
         let mut callback = pg_sys::ErrorContextCallback {
             previous,
-            callback: Some(describe_context),
-            arg: (&raw const context).cast_mut().cast(),
+            callback: Some(add_context_line),
+            arg: line.as_ptr().cast_mut().cast(),
         };
         let _pop = Pop(previous);
         pg_sys::error_context_stack = &mut callback;
@@ -165,14 +156,9 @@ pub fn with_error_context<R>(
     }
 }
 
-/// The callback of [`with_error_context`]; `arg` is a [`Context`].
+/// The callback of [`with_error_context`]; `arg` is the line.
 #[pg_guard]
-unsafe extern "C-unwind" fn describe_context(arg: *mut c_void) {
+unsafe extern "C-unwind" fn add_context_line(arg: *mut c_void) {
     // SAFETY: see `with_error_context`.
-    let context = unsafe { &*arg.cast::<Context<'_>>() };
-    let mut line = format!("while {} advisory key ", context.doing).into_bytes();
-    line.extend(context.subject.describe());
-    if let Ok(line) = CString::new(line) {
-        add_context(&line);
-    }
+    add_context(unsafe { CStr::from_ptr(arg.cast()) });
 }
