@@ -169,3 +169,34 @@ def test_a_long_name_is_cut_between_characters(connect_to, encoding, before_the_
     shown = refused.value.diag.message_detail.split('"')[1]
     assert shown.endswith("...") and text.startswith(shown[:-3])
     assert len(shown) > 50
+
+
+def test_a_name_that_the_client_cannot_show_is_left_out(connect_to):
+    """With it in a message, the client would get 22P05 in the place of the error, and a WARNING
+    would be an error."""
+    name = ["shown", "日本"]
+    key = name_key(*name)
+    holder, waiter = connect_to("UTF8"), connect_to("UTF8", "LATIN1")
+    execute = lambda statement: waiter.execute(statement.encode().replace(b"?", b"E'\\u65e5\\u672c'"))
+    details = []
+    waiter.add_notice_handler(lambda warning: details.append(warning.message_detail))
+
+    unlocked = execute("SELECT unlock_keys(ARRAY['shown', ?])")
+    assert unlocked.fetchone() == (False,)
+    assert details == [f"Key {key} is not held."]
+
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
+        execute("SELECT lock_keys(ARRAY['shown', ?], timeout => '0')")
+    assert refused.value.diag.message_detail == f"Key {key} is held by process {pid_of(holder)}."
+
+    waiter.execute("SET deadlock_timeout = '10ms'")
+    waiter.execute("SET log_lock_waits = on")
+    waiter.execute("SET client_min_messages = log")
+    waited = execute("SELECT try_lock_keys(ARRAY['shown', ?], timeout => '100ms')")
+    assert waited.fetchone() == (False,)
+
+    waiter.execute("SET statement_timeout = '50ms'")
+    with pytest.raises(psycopg.errors.QueryCanceled) as cancelled:
+        execute("SELECT lock_keys(ARRAY['shown', ?])")
+    assert cancelled.value.diag.context.splitlines()[0] == f"while locking advisory key {key}"
