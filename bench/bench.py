@@ -23,7 +23,8 @@ SQL_KEY = (
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=9)
-    arguments.add_argument("--seconds", type=float, default=2, help="of each pgbench run")
+    arguments.add_argument("--seconds", type=int, default=4,
+                           help="of each pgbench run; in short ones, loading the library into each session counts")
     arguments.add_argument("--output", help="file for the figures, as JSON")
     options = arguments.parse_args()
 
@@ -51,11 +52,13 @@ def row(what, value, reference, unit, ratio, target=None):
 
 
 def medians(rounds, candidates):
-    """Runs each candidate once per round, in turn; the median of each, by name."""
+    """Runs each candidate once per round, every other round backwards; the median of each, by name."""
     figures = {name: [] for name in candidates}
+    order = list(candidates)
     for _ in range(rounds):
-        for name, measure in candidates.items():
-            figures[name].append(measure())
+        for name in order:
+            figures[name].append(candidates[name]())
+        order.reverse()
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
@@ -77,7 +80,7 @@ def keys_of_a_table(db, rounds):
     def scan(expression):
         return lambda: seconds(db, f"SELECT count({expression}) FROM bench_names") / count * 1e9
 
-    figures = medians(rounds, {
+    figures = medians(rounds * 3, {
         "scan": scan("k"),
         "hashtextextended": scan("hashtextextended(array_to_string(k, '-'), 0)"),
         "advisory_key": scan("advisory_key(k)"),
@@ -107,7 +110,7 @@ def throughput(rounds, seconds_per_run):
 
         def pgbench(name, clients):
             command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1",
-                       "-T", str(max(1, round(seconds_per_run))), "-f", os.path.join(folder, name)]
+                       "-T", str(seconds_per_run), "-f", os.path.join(folder, name)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps"))
 
