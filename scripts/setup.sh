@@ -116,8 +116,6 @@ need_cargo_pgrx() {
   local version candidate root
   version=$(pgrx_version)
   root=$TOOLS_DIR/cargo-pgrx-$version
-  export PGRX_HOME=$TOOLS_DIR/pgrx
-  mkdir -p "$PGRX_HOME"
   for candidate in "$root/bin/cargo-pgrx" "$(command -v cargo-pgrx || true)"; do
     if [ -x "$candidate" ] && [ "$("$candidate" pgrx --version 2>/dev/null)" = "cargo-pgrx $version" ]; then
       CARGO_PGRX=$candidate
@@ -165,6 +163,8 @@ need_postgres() {
   export PG_CONFIG
   [ "$(major_of "$PG_CONFIG")" = "$major" ] || die "no Postgres $major: set PG_CONFIG to its pg_config"
   [ -f "$("$PG_CONFIG" --includedir-server)/postgres.h" ] || die "$PG_CONFIG has no server headers"
+  export PGRX_HOME=$TOOLS_DIR/pgrx/$major
+  mkdir -p "$PGRX_HOME"
   printf '[configs]\npg%s = "%s"\n' "$major" "$PG_CONFIG" >"$PGRX_HOME/config.toml"
 }
 
