@@ -15,3 +15,17 @@ COMMENT ON FUNCTION holds_keys(text[], boolean) IS
 
 COMMENT ON FUNCTION keys_available(text[], boolean) IS
 'does no other session hold a conflicting lock on any of the names at this moment; locks nothing';
+
+COMMENT ON FUNCTION advisory_lock_status() IS
+'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
+
+COMMENT ON VIEW advisory_locks IS
+'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';
+
+COMMENT ON COLUMN advisory_locks.key IS 'the integer, as advisory_key() computes it';
+COMMENT ON COLUMN advisory_locks.name IS 'the parts joined with ''-'', cut if long; NULL when not recorded, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.mode IS 'exclusive or shared';
+COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a waiter';
+COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
+COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';

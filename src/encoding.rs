@@ -72,6 +72,12 @@ pub fn clip(text: &[u8], limit: usize) -> &[u8] {
     &text[..len as usize]
 }
 
+/// Is this text in the server's encoding?
+pub fn is_valid(text: &[u8]) -> bool {
+    // SAFETY: reads that many bytes; with `noError` it answers false instead of raising an error.
+    unsafe { pg_sys::pg_verifymbstr(text.as_ptr().cast(), text.len() as c_int, true) }
+}
+
 /// Can text of the server be sent to the client? Postgres raises an error in the place of a message
 /// that has a character the client's encoding lacks.
 pub fn client_can_show(text: &[u8]) -> bool {

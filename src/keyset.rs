@@ -72,6 +72,7 @@ impl<'a> KeySet<'a> {
         let mut taken = Taken { entries: &self.entries, granted: 0, waiting: false, mode, level };
         let mut deadline = None;
         for subject in self.iter() {
+            subject.record();
             let lock = AdvisoryLock::new(subject.key);
             if !lock.try_acquire(mode, level) {
                 if timeout == Timeout::NoWait {

@@ -2,7 +2,8 @@
 //!
 //! Data flows one way: SQL arguments ([`argument`], [`text_array`]) become keys ([`key`],
 //! [`keyset`]), keys become locks ([`lock`]), and what cannot be had at once is waited for
-//! ([`wait`]). The SQL functions are in [`functions`].
+//! ([`wait`]). The SQL functions are in [`functions`]. Beside that way, names are recorded
+//! ([`name_record`], [`shared_memory`]) for those who look at the locks ([`lock_status`]).
 
 mod argument;
 mod encoding;
@@ -11,9 +12,12 @@ mod functions;
 mod key;
 mod keyset;
 mod lock;
+mod lock_status;
 mod name;
+mod name_record;
 mod report;
 mod settings;
+mod shared_memory;
 mod text_array;
 mod timeout;
 mod transaction;
@@ -32,6 +36,7 @@ pgrx::extension_sql!(
     name = "guard",
     bootstrap
 );
+pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = [advisory_lock_status]);
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 /// Called by Postgres when it loads the library.
@@ -39,6 +44,9 @@ pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 #[allow(unsafe_code)]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    if shared_memory::preloading() {
+        shared_memory::reserve();
+    }
 }
 
 /// What `cargo pgrx test` asks for.

@@ -53,6 +53,13 @@ impl Level {
     }
 }
 
+/// The OID of the database that the backend is connected to.
+#[inline]
+pub fn current_database() -> u32 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
 /// The lock on one key in the current database, not yet in a mode or at a level.
 #[derive(Clone, Copy)]
 pub struct AdvisoryLock(pg_sys::LOCKTAG);
@@ -61,11 +68,9 @@ impl AdvisoryLock {
     /// The lock that `pg_advisory_lock(key)` takes.
     #[inline]
     pub fn new(key: i64) -> Self {
-        // SAFETY: reads a variable of the backend.
-        let database = unsafe { pg_sys::MyDatabaseId };
         // SET_LOCKTAG_INT64 of src/backend/utils/adt/lockfuncs.c; the 1 marks a bigint key.
         Self(pg_sys::LOCKTAG {
-            locktag_field1: database.to_u32(),
+            locktag_field1: current_database(),
             locktag_field2: (key >> 32) as u32,
             locktag_field3: key as u32,
             locktag_field4: 1,
@@ -153,32 +158,76 @@ impl AdvisoryLock {
         }
     }
 
+    /// The holders and waiters of all bigint advisory locks in the current database. Copies the
+    /// whole lock table of the server, as `pg_locks` does.
+    pub fn all() -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for lock in lock_table() {
+            let Some(key) = key_of_tag(&lock.locktag) else { continue };
+            let pid = (lock.pid != 0).then_some(lock.pid);
+            for mode in [Mode::Exclusive, Mode::Shared] {
+                let entry = Entry { key, mode, pid, granted: true, waiting_since: None };
+                if lock.holdMask & bit(mode.lockmode()) != 0 {
+                    entries.push(entry);
+                }
+                if lock.waitLockMode == mode.lockmode() {
+                    let since = (lock.waitStart != 0).then_some(lock.waitStart);
+                    entries.push(Entry { granted: false, waiting_since: since, ..entry });
+                }
+            }
+        }
+        entries
+    }
+
     /// The backends other than this one that hold the lock in a mode that conflicts with `mode`;
     /// 0 stands for a prepared transaction. Copies the whole lock table of the server: for error
     /// messages only.
     pub fn holders(&self, mode: Mode) -> Vec<i32> {
-        // SAFETY: GetLockStatusData() returns `nelements` records in the current memory context.
-        unsafe {
-            let data = pg_sys::GetLockStatusData();
-            let locks = std::slice::from_raw_parts((*data).locks, (*data).nelements as usize);
-            locks
-                .iter()
-                .filter(|lock| self.is(&lock.locktag) && lock.holdMask & mode.conflicts() != 0)
-                .map(|lock| lock.pid)
-                .filter(|&pid| pid != pg_sys::MyProcPid)
-                .collect()
-        }
+        // SAFETY: reads a variable of the backend.
+        let me = unsafe { pg_sys::MyProcPid };
+        let key = key_of_tag(&self.0);
+        lock_table()
+            .iter()
+            .filter(|lock| key_of_tag(&lock.locktag) == key)
+            .filter(|lock| lock.holdMask & mode.conflicts() != 0 && lock.pid != me)
+            .map(|lock| lock.pid)
+            .collect()
     }
+}
 
-    fn is(&self, other: &pg_sys::LOCKTAG) -> bool {
-        let fields = |tag: &pg_sys::LOCKTAG| {
-            (
-                (tag.locktag_type, tag.locktag_lockmethodid),
-                (tag.locktag_field1, tag.locktag_field2, tag.locktag_field3, tag.locktag_field4),
-            )
-        };
-        fields(&self.0) == fields(other)
+/// A holder or a waiter of a lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The key that is locked.
+    pub key: i64,
+    /// Exclusive or shared.
+    pub mode: Mode,
+    /// A holder, not a waiter.
+    pub granted: bool,
+    /// The process; none for a prepared transaction.
+    pub pid: Option<i32>,
+    /// Microseconds since 2000-01-01 UTC; not known for the first moment of a wait.
+    pub waiting_since: Option<pg_sys::TimestampTz>,
+}
+
+/// A copy of the lock table of the server. It lives as long as the current memory context, which
+/// outlives the call of the SQL function.
+fn lock_table<'a>() -> &'a [pg_sys::LockInstanceData] {
+    // SAFETY: GetLockStatusData() returns `nelements` records in the current memory context.
+    unsafe {
+        let data = pg_sys::GetLockStatusData();
+        std::slice::from_raw_parts((*data).locks, (*data).nelements as usize)
     }
+}
+
+/// The key of a bigint advisory lock in the current database.
+fn key_of_tag(tag: &pg_sys::LOCKTAG) -> Option<i64> {
+    let key = (i64::from(tag.locktag_field2) << 32) | i64::from(tag.locktag_field3);
+    let ours = AdvisoryLock::new(key).0;
+    let fixed = |tag: &pg_sys::LOCKTAG| {
+        (tag.locktag_type, tag.locktag_lockmethodid, tag.locktag_field1, tag.locktag_field4)
+    };
+    (fixed(tag) == fixed(&ours)).then_some(key)
 }
 
 /// Conflicts only with `AccessExclusiveLock`, which no advisory lock function uses.

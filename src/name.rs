@@ -2,14 +2,22 @@
 
 use crate::encoding::{client_can_show, clip};
 use crate::key::SEPARATOR;
+use crate::lock::current_database;
+use crate::name_record::{MAX_TEXT, Recorded, Subject, split_of};
+use crate::report::Report;
 use crate::settings;
+use crate::shared_memory::name_record;
 use crate::text_array::TextArray;
+use pgrx::PgSqlErrorCode;
+use smallvec::SmallVec;
 
 /// The longest name that is shown whole, in bytes.
 pub const MAX_NAME: usize = 200;
 
 /// What follows a name that was cut.
 const CUT_MARK: &[u8] = b"...";
+
+const _: () = assert!(MAX_NAME + CUT_MARK.len() <= MAX_TEXT);
 
 /// One key of a call, for display.
 #[derive(Clone, Copy)]
@@ -39,20 +47,49 @@ impl NamedKey<'_> {
         text
     }
 
+    /// Records the name for `advisory_locks`, unless `advisory_keys.track_names` is off. Neither
+    /// fails nor waits.
+    #[inline]
+    pub fn record(&self) {
+        if !settings::track_names() {
+            return;
+        }
+        let Some(record) = name_record() else { return };
+        let subject = Subject { database: current_database(), key: self.key };
+        let split = split_of(self.array.row_at(self.offset).map(<[u8]>::len));
+        if record.write(subject, split, || self.name()) == Recorded::OtherParts {
+            self.log_other_parts();
+        }
+    }
+
+    #[cold]
+    fn log_other_parts(&self) {
+        let mut detail = b"Key ".to_vec();
+        detail.extend(self.describe());
+        detail.extend(b" was locked before with its text split into other parts.");
+        Report::new(
+            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+            "one advisory key is used for two different names",
+        )
+        .detail(detail)
+        .hint("Parts are joined with \"-\": put the fixed part first and keep \"-\" out of it.")
+        .log();
+    }
+
     /// The parts joined, at most [`MAX_NAME`] bytes and the mark of the cut.
-    fn name(&self) -> Vec<u8> {
+    fn name(&self) -> SmallVec<[u8; 256]> {
         // A little more than is shown, so that a cut can be seen and falls between characters.
         const ENOUGH: usize = MAX_NAME + 8;
-        let mut name = Vec::with_capacity(ENOUGH + CUT_MARK.len());
+        let mut name = SmallVec::new();
         for (i, part) in self.array.row_at(self.offset).enumerate() {
             if i > 0 {
                 name.push(SEPARATOR);
             }
-            name.extend(part.iter().take(ENOUGH - name.len().min(ENOUGH)));
+            name.extend_from_slice(&part[..part.len().min(ENOUGH - name.len().min(ENOUGH))]);
             if name.len() > MAX_NAME {
                 let shown = clip(&name, MAX_NAME).len();
                 name.truncate(shown);
-                name.extend(CUT_MARK);
+                name.extend_from_slice(CUT_MARK);
                 break;
             }
         }

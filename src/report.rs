@@ -19,7 +19,7 @@ unsafe extern "C-unwind" {
     fn errfinish(filename: *const c_char, lineno: c_int, funcname: *const c_char);
 }
 
-/// An error or a warning; its texts are in the server's encoding.
+/// An error, a warning or a line of the log; its texts are in the server's encoding.
 pub struct Report {
     code: PgSqlErrorCode,
     message: CString,
@@ -54,6 +54,11 @@ impl Report {
     /// Sends a WARNING.
     pub fn warn(self) {
         self.emit(PgLogLevel::WARNING);
+    }
+
+    /// Writes a line to the server's log.
+    pub fn log(self) {
+        self.emit(PgLogLevel::LOG);
     }
 
     fn emit(self, level: PgLogLevel) {

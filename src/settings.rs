@@ -1,5 +1,6 @@
 //! The settings `advisory_keys.*`.
 
+use crate::shared_memory::preloading;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
@@ -20,6 +21,8 @@ pub enum SessionLocks {
 static SESSION_LOCKS: GucSetting<SessionLocks> = GucSetting::<SessionLocks>::new(SessionLocks::On);
 static SHOW_KEYS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_KEYS_PER_CALL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static TRACK_NAMES: GucSetting<bool> = GucSetting::<bool>::new(true);
+static MAX_NAMES: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 /// `advisory_keys.session_locks`
 #[inline]
@@ -36,6 +39,17 @@ pub fn show_keys() -> bool {
 #[inline]
 pub fn max_keys_per_call() -> usize {
     MAX_KEYS_PER_CALL.get() as usize
+}
+
+/// `advisory_keys.track_names`: are names recorded for `advisory_locks`?
+#[inline]
+pub fn track_names() -> bool {
+    TRACK_NAMES.get()
+}
+
+/// `advisory_keys.max_names`: for how many names the record has room.
+pub fn max_names() -> usize {
+    MAX_NAMES.get() as usize
 }
 
 /// Defines the settings; to be called when the library is loaded.
@@ -64,6 +78,26 @@ pub fn define() {
         1,
         i32::MAX,
         GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"advisory_keys.track_names",
+        c"Records the names of keys that are locked, for the view advisory_locks.",
+        c"Needs shared_preload_libraries in Postgres 15 and 16.",
+        &TRACK_NAMES,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"advisory_keys.max_names",
+        c"Sets the maximum number of names that are recorded for the view advisory_locks.",
+        c"Beyond it, names that were not used for long make room.",
+        &MAX_NAMES,
+        1,
+        1_000_000,
+        // Once the server has started, Postgres allows no more settings of the first kind. The
+        // other is read from the configuration file as well, and no session can change it.
+        if preloading() { GucContext::Postmaster } else { GucContext::Sighup },
         GucFlags::default(),
     );
     reserve_prefix();

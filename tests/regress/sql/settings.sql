@@ -4,8 +4,11 @@
 LOAD 'advisory_keys';
 SELECT name, setting, boot_val, vartype, context, min_val, max_val, enumvals
 FROM pg_settings
-WHERE name IN ('advisory_keys.session_locks', 'advisory_keys.show_keys', 'advisory_keys.max_keys_per_call')
+WHERE name IN ('advisory_keys.session_locks', 'advisory_keys.show_keys', 'advisory_keys.max_keys_per_call',
+               'advisory_keys.track_names')
 ORDER BY name COLLATE "C";
+-- Its context depends on whether the library was preloaded.
+SELECT name, setting, vartype, min_val, max_val FROM pg_settings WHERE name = 'advisory_keys.max_names';
 SELECT count(*) AS undescribed FROM pg_settings WHERE name LIKE 'advisory\_keys.%' AND coalesce(short_desc, '') = '';
 
 -- A name that does not exist is an error, not a setting that nobody reads.
@@ -17,6 +20,7 @@ SET advisory_keys.nonsense = 1;
 SET advisory_keys.max_keys_per_call = 0;
 SET advisory_keys.max_keys_per_call = -1;
 SET advisory_keys.session_locks = 'maybe';
+SET advisory_keys.max_names = 5;
 SET advisory_keys.max_keys_per_call = 2147483647;
 SELECT lock_keys(ARRAY[['a'], ['b']]);
 RESET advisory_keys.max_keys_per_call;

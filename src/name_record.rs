@@ -1,0 +1,368 @@
+//! The record of names: under which name a key was locked last. It is there for people who look at
+//! `advisory_locks`, and a hint only: no lock depends on it, and it may have lost any name.
+//!
+//! The record is a table of fixed size that all backends share: sets of [`WAYS`] slots. The key says
+//! which set, so what one backend does in a set concerns only those whose keys fall into it.
+//!
+//! # Locking protocol
+//!
+//! Nobody ever waits here, and nothing can fail.
+//!
+//! - Each slot has a version: 0 when it was never used, odd while a backend writes to it.
+//! - Writing: make the version odd by compare-and-swap, write, make it the next even number. Who
+//!   loses the race leaves, and the name is not recorded this time.
+//! - Reading: read the version, the slot, and the version again. If it was odd or has changed, what
+//!   was read is thrown away.
+//! - Every field is an atomic, so that even what is thrown away was read without a data race.
+//! - A backend that is stopped while it writes keeps one slot odd, which others then pass over. If
+//!   it is killed there, Postgres restarts all backends with shared memory made anew.
+//!
+//! A new name goes to a slot of its set that was never used, else to the one that was used longest
+//! ago.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+
+/// Slots in a set.
+pub const WAYS: usize = 8;
+
+/// The longest text that a slot takes, in bytes.
+pub const MAX_TEXT: usize = WORDS * 8;
+
+/// 8-byte words of text in a slot.
+const WORDS: usize = 26;
+
+/// Slots with the clock by which their age is told. All bytes zero is a set without names.
+#[repr(C, align(64))]
+pub struct Set {
+    /// Counts the names written into this set.
+    clock: AtomicU32,
+    slots: [Slot; WAYS],
+}
+
+#[repr(C)]
+struct Slot {
+    version: AtomicU32,
+    database: AtomicU32,
+    key: AtomicI64,
+    /// Tells apart the ways to split one text into parts.
+    split: AtomicU64,
+    /// The clock of the set when the slot was used last.
+    used: AtomicU32,
+    /// Bytes of text, and whether the second way of splitting was reported already.
+    length: AtomicU32,
+    told: AtomicU32,
+    text: [AtomicU64; WORDS],
+}
+
+/// What a name is recorded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The database that the lock is in.
+    pub database: u32,
+    /// The key of the name.
+    pub key: i64,
+}
+
+/// What became of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It stands in the record, or was left out.
+    Fine,
+    /// The same key stands in the record with its text split into other parts. Told once for each
+    /// name in the record.
+    OtherParts,
+}
+
+/// The record, wherever its sets are.
+#[derive(Clone, Copy)]
+pub struct NameRecord<'a> {
+    sets: &'a [Set],
+}
+
+impl<'a> NameRecord<'a> {
+    /// A record in these sets; `None` if there are none.
+    pub fn new(sets: &'a [Set]) -> Option<Self> {
+        (!sets.is_empty()).then_some(Self { sets })
+    }
+
+    /// How many sets a record of that many names needs. A set can be full while others are not, so
+    /// there is room for twice as many.
+    pub fn sets_for(names: usize) -> usize {
+        (names * 2).div_ceil(WAYS)
+    }
+
+    /// Records the name of a key, unless it is there already. `text` gives the name, at most
+    /// [`MAX_TEXT`] bytes of it; it is asked for new names only.
+    #[inline]
+    pub fn write<T: AsRef<[u8]>>(
+        self,
+        subject: Subject,
+        split: u64,
+        text: impl FnOnce() -> T,
+    ) -> Recorded {
+        let set = self.set_of(subject);
+        match set.slots.iter().find(|slot| slot.is_of(subject)) {
+            Some(slot) => slot.touch(split, set.clock.load(Ordering::Relaxed)),
+            None => {
+                set.insert(subject, split, text().as_ref());
+                Recorded::Fine
+            }
+        }
+    }
+
+    /// The name of a key, if it is in the record.
+    pub fn read(self, subject: Subject) -> Option<Vec<u8>> {
+        self.set_of(subject).slots.iter().find_map(|slot| slot.read(subject))
+    }
+
+    #[inline]
+    fn set_of(self, subject: Subject) -> &'a Set {
+        // Keys are spread evenly already; the factor keeps equal keys of several databases apart.
+        let spread = subject.key as u64 ^ u64::from(subject.database).wrapping_mul(GOLDEN_RATIO);
+        &self.sets[(spread % self.sets.len() as u64) as usize]
+    }
+}
+
+/// 2⁶⁴ divided by the golden ratio.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A number for the way in which a text is split into parts of these lengths.
+#[inline]
+pub fn split_of(lengths: impl Iterator<Item = usize>) -> u64 {
+    lengths.fold(0, |split: u64, length| {
+        (split.rotate_left(5) ^ (length as u64 + 1)).wrapping_mul(GOLDEN_RATIO)
+    })
+}
+
+impl Set {
+    #[cold]
+    fn insert(&self, subject: Subject, split: u64, text: &[u8]) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let age = |slot: &Slot| match slot.version.load(Ordering::Relaxed) {
+            0 => u32::MAX,
+            version if !version.is_multiple_of(2) => 0,
+            _ => now.wrapping_sub(slot.used.load(Ordering::Relaxed)),
+        };
+        if let Some(oldest) = self.slots.iter().max_by_key(|slot| age(slot)) {
+            oldest.write(subject, split, text, now);
+        }
+    }
+}
+
+impl Slot {
+    /// The version, if nobody writes and something is there.
+    #[inline]
+    fn begin_read(&self) -> Option<u32> {
+        let version = self.version.load(Ordering::Acquire);
+        (version != 0 && version.is_multiple_of(2)).then_some(version)
+    }
+
+    /// Is what was read since [`Slot::begin_read`] of one piece?
+    #[inline]
+    fn read_whole(&self, version: u32) -> bool {
+        fence(Ordering::Acquire);
+        self.version.load(Ordering::Relaxed) == version
+    }
+
+    #[inline]
+    fn is_of(&self, subject: Subject) -> bool {
+        self.key.load(Ordering::Relaxed) == subject.key
+            && self
+                .begin_read()
+                .is_some_and(|version| self.subject() == subject && self.read_whole(version))
+    }
+
+    #[inline]
+    fn subject(&self) -> Subject {
+        Subject {
+            database: self.database.load(Ordering::Relaxed),
+            key: self.key.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes that the name was used again. Should the slot get another name in this moment, that
+    /// one is only held for younger than it is.
+    #[inline]
+    fn touch(&self, split: u64, now: u32) -> Recorded {
+        if self.used.load(Ordering::Relaxed) != now {
+            self.used.store(now, Ordering::Relaxed);
+        }
+        if self.split.load(Ordering::Relaxed) == split || self.told.swap(1, Ordering::Relaxed) == 1
+        {
+            return Recorded::Fine;
+        }
+        Recorded::OtherParts
+    }
+
+    fn read(&self, subject: Subject) -> Option<Vec<u8>> {
+        let version = self.begin_read()?;
+        if self.subject() != subject {
+            return None;
+        }
+        let length = self.length.load(Ordering::Relaxed) as usize;
+        let mut text: Vec<u8> = self
+            .text
+            .iter()
+            .take(length.div_ceil(8))
+            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+            .collect();
+        text.truncate(length);
+        self.read_whole(version).then_some(text)
+    }
+
+    fn write(&self, subject: Subject, split: u64, text: &[u8], now: u32) {
+        let version = self.version.load(Ordering::Relaxed);
+        let writing = version | 1;
+        if version == writing
+            || self
+                .version
+                .compare_exchange(version, writing, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        // Whoever sees one of the stores below sees the odd version too.
+        fence(Ordering::Release);
+        let text = &text[..text.len().min(MAX_TEXT)];
+        self.database.store(subject.database, Ordering::Relaxed);
+        self.key.store(subject.key, Ordering::Relaxed);
+        self.split.store(split, Ordering::Relaxed);
+        self.used.store(now, Ordering::Relaxed);
+        self.told.store(0, Ordering::Relaxed);
+        self.length.store(text.len() as u32, Ordering::Relaxed);
+        for (word, bytes) in self.text.iter().zip(text.chunks(8)) {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+        }
+        // 0 would say that the slot was never used.
+        let done = writing.wrapping_add(1).max(2);
+        self.version.store(done, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn sets(count: usize) -> Vec<Set> {
+        let slot = || Slot {
+            version: AtomicU32::new(0),
+            database: AtomicU32::new(0),
+            key: AtomicI64::new(0),
+            split: AtomicU64::new(0),
+            used: AtomicU32::new(0),
+            length: AtomicU32::new(0),
+            told: AtomicU32::new(0),
+            text: std::array::from_fn(|_| AtomicU64::new(0)),
+        };
+        (0..count)
+            .map(|_| Set { clock: AtomicU32::new(0), slots: std::array::from_fn(|_| slot()) })
+            .collect()
+    }
+
+    fn subject(key: i64) -> Subject {
+        Subject { database: 1, key }
+    }
+
+    #[test]
+    fn a_name_is_read_as_it_was_written() {
+        let sets = sets(4);
+        let record = NameRecord::new(&sets).unwrap();
+        for (key, text) in [
+            (0, ""),
+            (-1, "a"),
+            (i64::MIN, "12345678"),
+            (7, "123456789"),
+            (8, &"x".repeat(MAX_TEXT)),
+        ] {
+            assert_eq!(record.read(subject(key)), None);
+            assert_eq!(record.write(subject(key), 1, || text), Recorded::Fine);
+            assert_eq!(record.read(subject(key)).as_deref(), Some(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_database_has_another_name() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        record.write(subject(5), 1, || "here");
+        assert_eq!(record.read(Subject { database: 2, key: 5 }), None);
+        record.write(Subject { database: 2, key: 5 }, 1, || "there");
+        assert_eq!(record.read(subject(5)).as_deref(), Some(&b"here"[..]));
+    }
+
+    #[test]
+    fn the_name_that_was_not_used_longest_goes_first() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        for key in 0..WAYS as i64 {
+            record.write(subject(key), 1, || "old");
+        }
+        record.write(subject(0), 1, || unreachable!("it is there") as &str);
+        record.write(subject(100), 1, || "new");
+        assert!(record.read(subject(0)).is_some() && record.read(subject(100)).is_some());
+        assert_eq!(record.read(subject(1)), None);
+    }
+
+    #[test]
+    fn another_way_to_split_is_told_once() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        let (split, other) = (split_of([3, 1].into_iter()), split_of([1, 3].into_iter()));
+        assert_ne!(split, other);
+        assert_eq!(record.write(subject(1), split, || "a-b-c"), Recorded::Fine);
+        assert_eq!(record.write(subject(1), split, || "a-b-c"), Recorded::Fine);
+        assert_eq!(record.write(subject(1), other, || "a-b-c"), Recorded::OtherParts);
+        assert_eq!(record.write(subject(1), other, || "a-b-c"), Recorded::Fine);
+    }
+
+    #[test]
+    fn a_slot_that_is_being_written_is_passed_over() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        record.write(subject(1), 1, || "one");
+        let slot = sets[0].slots.iter().find(|slot| slot.is_of(subject(1))).unwrap();
+        slot.version.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(record.read(subject(1)), None);
+        for key in 1..100 {
+            record.write(subject(key), 1, || "next");
+            assert_eq!(record.read(subject(key)).as_deref(), Some(&b"next"[..]));
+        }
+    }
+
+    #[test]
+    fn the_version_never_says_unused_again() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        for slot in &sets[0].slots {
+            slot.version.store(u32::MAX - 1, Ordering::Relaxed);
+        }
+        record.write(subject(1), 1, || "one");
+        assert_eq!(record.read(subject(1)).as_deref(), Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn names_are_never_mixed_up() {
+        const KEYS: i64 = 40;
+        const ROUNDS: i64 = if cfg!(miri) { 50 } else { 20_000 };
+        let sets = sets(2);
+        let record = NameRecord::new(&sets).unwrap();
+        let text = |key: i64| format!("{key}-").repeat(1 + key as usize % 30);
+        thread::scope(|scope| {
+            for offset in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let key = (round * 7 + offset * 11) % KEYS;
+                        record.write(subject(key), 1, || text(key));
+                        let key = (round * 13 + offset) % KEYS;
+                        if let Some(read) = record.read(subject(key)) {
+                            assert_eq!(String::from_utf8(read).unwrap(), text(key));
+                        }
+                    }
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,73 @@
+"""A Postgres server of a test's own, for what cannot be done to the one that all tests share:
+settings that need a start, restarts and crashes."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+import psycopg
+
+from scene import PATIENCE
+
+
+class Server:
+    """A new, empty server on a Unix socket, with the extension in its database `postgres`."""
+
+    def __init__(self, **settings):
+        self._folder = tempfile.mkdtemp(prefix="advisory_keys-live.")
+        os.chmod(self._folder, 0o755)
+        self._data = os.path.join(self._folder, "data")
+        if os.getuid() == 0:  # Postgres refuses to run as root
+            subprocess.run(["chown", "postgres", self._folder], check=True)
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        settings = {"unix_socket_directories": self._folder, "listen_addresses": "", "fsync": "off", **settings}
+        lines = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        with open(os.path.join(self._data, "postgresql.conf"), "a", encoding="utf-8") as file:
+            file.write(lines)
+        self.start()
+        with self.connect() as db:
+            db.execute("CREATE EXTENSION advisory_keys")
+
+    def _run(self, program, *arguments):
+        bindir = subprocess.run(
+            [os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        command = [os.path.join(bindir, program), "-D", self._data, *arguments]
+        if os.getuid() == 0:
+            command = ["runuser", "-u", "postgres", "--", *command]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+    def start(self):
+        self._run("pg_ctl", "-w", "-s", "-l", os.path.join(self._folder, "server.log"), "start")
+
+    def stop(self, mode="immediate"):
+        self._run("pg_ctl", "-w", "-s", "-m", mode, "stop")
+
+    def remove(self):
+        self.stop()
+        subprocess.run(["rm", "-rf", self._folder], check=True)
+
+    def connect(self, **options):
+        return psycopg.connect(
+            host=self._folder, port=5432, dbname="postgres", autocommit=True,
+            **{"user": "postgres", **options},
+        )
+
+    def log(self):
+        with open(os.path.join(self._folder, "server.log"), encoding="utf-8") as file:
+            return file.read()
+
+    def crash_by_killing(self, pid):
+        """Kills a backend with SIGKILL: Postgres then ends all others and starts anew by itself."""
+        os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with self.connect() as db:
+                    db.execute("SELECT 1")
+                    return
+            except psycopg.OperationalError:
+                assert time.monotonic() < end, "the server did not come back"
+                time.sleep(0.02)

@@ -1,0 +1,328 @@
+"""The names in `advisory_locks`: what is recorded, for how long, and who sees it."""
+
+import subprocess
+import os
+import threading
+import uuid
+
+import psycopg
+import pytest
+
+from scene import Background, name_key, pid_of, wait_until, wait_until_waiting
+from server import Server
+
+MAJOR = int(subprocess.run(
+    [os.environ["PG_CONFIG"], "--version"], check=True, capture_output=True, text=True
+).stdout.split()[1].split(".")[0])
+
+SMALL = 64
+"""Names that the record of the small server has room for."""
+
+MODES = ["preloaded", "on demand"] if MAJOR >= 17 else ["preloaded"]
+
+
+def start(mode, **settings):
+    if mode == "preloaded":
+        settings["shared_preload_libraries"] = "advisory_keys"
+    return Server(**settings)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def server(request):
+    server = start(request.param, max_prepared_transactions="5", log_min_messages="log")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module", params=MODES)
+def small_server(request):
+    server = start(request.param, **{"advisory_keys.max_names": str(SMALL)})
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def connect(server):
+    opened = []
+
+    def connect(**options):
+        connection = server.connect(**options)
+        opened.append(connection)
+        return connection
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+def unique(*parts):
+    return [*parts, uuid.uuid4().hex[:12]]
+
+
+def names_of(db, name):
+    """What the view shows as the name of a key: one entry for each row."""
+    rows = db.execute("SELECT name FROM advisory_locks WHERE key = %s ORDER BY granted DESC", [name_key(*name)])
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("options", ["", ", session => true", ", shared => true", ", timeout => '5s'"])
+@pytest.mark.parametrize("function", ["lock_keys", "try_lock_keys"])
+def test_a_locked_name_is_shown(connect, function, options):
+    db, name = connect(), unique("order")
+    with db.transaction():
+        db.execute(f"SELECT {function}(%s{options})", [name])
+        assert names_of(db, name) == ["-".join(name)]
+
+
+def test_holder_and_waiter_are_shown_with_the_name(connect):
+    holder, waiter, observer, name = connect(), connect(), connect(), unique("order")
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    call = Background(waiter, "SELECT lock_keys(%s, session => true)", [name])
+    wait_until_waiting(observer, pid_of(waiter))
+    rows = observer.execute(
+        "SELECT name, mode, granted, pid, waiting_since IS NOT NULL, blocked_by FROM advisory_locks"
+        " WHERE key = %s ORDER BY granted DESC", [name_key(*name)]).fetchall()
+    assert rows == [
+        ("-".join(name), "exclusive", True, pid_of(holder), False, None),
+        ("-".join(name), "exclusive", False, pid_of(waiter), True, [pid_of(holder)]),
+    ]
+    holder.execute("SELECT unlock_keys(%s)", [name])
+    call.result()
+
+
+def test_a_waiter_for_a_prepared_transaction_is_shown(connect):
+    holder, waiter, observer, name = connect(), connect(), connect(), unique("order")
+    holder.execute("BEGIN")
+    holder.execute("SELECT lock_keys(%s)", [name])
+    holder.execute("PREPARE TRANSACTION 'live_names'")
+    call = Background(waiter, "SELECT lock_keys(%s)", [name])
+    wait_until_waiting(observer, pid_of(waiter))
+    rows = observer.execute(
+        "SELECT name, granted, pid, blocked_by FROM advisory_locks WHERE key = %s ORDER BY granted DESC",
+        [name_key(*name)]).fetchall()
+    assert rows == [("-".join(name), True, None, None), ("-".join(name), False, pid_of(waiter), [0])]
+    observer.execute("ROLLBACK PREPARED 'live_names'")
+    call.result()
+
+
+def test_a_lock_of_core_is_shown_and_named_once_its_name_is_known(connect):
+    core, named, name = connect(), connect(), unique("order")
+    core.execute("SELECT pg_advisory_lock(%s)", [name_key(*name)])
+    assert names_of(core, name) == [None]
+    assert named.execute("SELECT try_lock_keys(%s)", [name]).fetchone() == (False,)
+    assert names_of(core, name) == ["-".join(name)]
+
+
+def test_functions_that_lock_nothing_record_nothing(connect):
+    db, name = connect(), unique("order")
+    db.execute("SELECT pg_advisory_lock(%s)", [name_key(*name)])
+    db.execute("SELECT advisory_key(%s), holds_keys(%s), keys_available(%s)", [name, name, name])
+    assert names_of(db, name) == [None]
+
+
+def test_all_names_of_a_call_are_shown(connect):
+    db = connect()
+    names = [unique("account") for _ in range(20)]
+    with db.transaction():
+        db.execute("SELECT lock_keys(%s)", [names])
+        shown = db.execute("SELECT key, name FROM advisory_locks WHERE pid = %s", [pid_of(db)]).fetchall()
+    assert sorted(shown) == sorted((name_key(*name), "-".join(name)) for name in names)
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("", ""), ("x" * 200, "x" * 200), ("x" * 201, "x" * 200 + "..."), ("日" * 300, "日" * 66 + "..."),
+    ("a\nb\t'\"{}", "a\nb\t'\"{}"),
+])
+def test_names_are_shown_whole_or_cut_with_a_mark(connect, text, shown):
+    db = connect()
+    with db.transaction():
+        db.execute("SELECT lock_keys(%s)", [[text]])
+        assert names_of(db, [text]) == [shown]
+
+
+def test_nothing_is_recorded_when_switched_off(connect):
+    db, name = connect(), unique("secret")
+    db.execute("SET advisory_keys.track_names = off")
+    db.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert names_of(db, name) == [None]
+    db.execute("SET advisory_keys.track_names = on")
+    db.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert names_of(db, name) == ["-".join(name)]
+
+
+def test_another_database_has_names_of_its_own(server, connect):
+    here, name = connect(), unique("order")
+    database = f"other_{uuid.uuid4().hex[:8]}"
+    here.execute(f"CREATE DATABASE {database}")
+    with psycopg.connect(host=here.info.host, port=5432, user="postgres", dbname=database, autocommit=True) as there:
+        there.execute("CREATE EXTENSION advisory_keys")
+        there.execute("SELECT lock_keys(%s, session => true)", [name])
+        assert names_of(there, name) == ["-".join(name)]
+        here.execute("SELECT pg_advisory_lock(%s)", [name_key(*name)])
+        assert names_of(here, name) == [None]
+    here.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+def test_one_key_with_two_lists_of_parts_is_logged_once(server, connect):
+    db, tail = connect(), uuid.uuid4().hex[:12]
+    told = lambda: server.log().count(f'Key "a-b-{tail}"')
+    for parts in [["a-b", tail], ["a-b", tail]]:
+        db.execute("SELECT lock_keys(%s)", [parts])
+    assert told() == 0
+    for parts in [["a", f"b-{tail}"], ["a", "b", tail], ["a-b", tail]]:
+        db.execute("SELECT lock_keys(%s)", [parts])
+    wait_until(lambda: told() == 1, "the line in the log")
+
+
+ROLES = {
+    "regress_ak_owner": "", "regress_ak_member": "IN ROLE regress_ak_owner",
+    "regress_ak_stranger": "", "regress_ak_stats": "IN ROLE pg_read_all_stats", "regress_ak_super": "SUPERUSER",
+}
+
+
+@pytest.fixture(scope="module")
+def roles(server):
+    with server.connect() as db:
+        for role, rest in ROLES.items():
+            db.execute(f"CREATE ROLE {role} LOGIN {rest}")
+    return server
+
+
+@pytest.mark.parametrize("reader, sees", [
+    ("regress_ak_owner", True), ("regress_ak_member", True), ("regress_ak_stranger", False),
+    ("regress_ak_stats", True), ("regress_ak_super", True),
+])
+def test_a_name_is_for_those_who_may_see_the_query(roles, connect, reader, sees):
+    """Also of what waits; and the reader's own rows do not open those of others."""
+    holder, waiter = connect(user="regress_ak_owner"), connect(user="regress_ak_owner")
+    db, name = connect(user=reader), unique("private")
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    call = Background(waiter, "SELECT lock_keys(%s)", [name])
+    wait_until_waiting(db, pid_of(waiter))
+    db.execute("SELECT lock_keys(%s, session => true)", [unique("of the reader")])
+
+    rows = db.execute("SELECT name, query FROM advisory_locks WHERE key = %s", [name_key(*name)]).fetchall()
+    assert len(rows) == 2
+    for shown, query in rows:
+        assert shown == ("-".join(name) if sees else None)
+        assert (query != "<insufficient privilege>") == sees
+    holder.execute("SELECT unlock_keys(%s)", [name])
+    call.result()
+
+
+def test_a_stranger_does_not_see_the_name_of_a_prepared_transaction(roles, connect):
+    holder, stranger, name = connect(user="regress_ak_owner"), connect(user="regress_ak_stranger"), unique("private")
+    holder.execute("BEGIN")
+    holder.execute("SELECT lock_keys(%s)", [name])
+    holder.execute("PREPARE TRANSACTION 'live_private'")
+    assert names_of(stranger, name) == [None]
+    assert names_of(connect(), name) == ["-".join(name)]
+    holder.execute("ROLLBACK PREPARED 'live_private'")
+
+
+def test_a_role_set_later_does_not_change_whose_backend_it_is(roles, connect):
+    holder, stranger, name = connect(), connect(user="regress_ak_stranger"), unique("private")
+    holder.execute("SET ROLE regress_ak_stranger")
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert names_of(stranger, name) == [None]
+
+
+def test_names_in_use_stay_when_more_come_than_fit(small_server):
+    with small_server.connect() as holder, small_server.connect() as other:
+        kept = unique("kept")
+        for i in range(50 * SMALL):
+            holder.execute("SELECT try_lock_keys(%s, session => %s)", [kept, i == 0])
+            other.execute("SELECT lock_keys(%s)", [["passing", str(i)]])
+        assert names_of(other, kept) == ["-".join(kept)]
+
+
+def test_the_record_begins_anew_with_the_server(small_server):
+    name = unique("order")
+
+    def recorded():
+        with small_server.connect() as db:
+            db.execute("SELECT pg_advisory_lock(%s)", [name_key(*name)])
+            return names_of(db, name) != [None]
+
+    def lock_once():
+        with small_server.connect() as db:
+            db.execute("SELECT lock_keys(%s)", [name])
+
+    lock_once()
+    assert recorded()
+    small_server.stop("fast")
+    small_server.start()
+    assert not recorded()
+    lock_once()
+    assert recorded()
+    with small_server.connect() as victim:
+        small_server.crash_by_killing(pid_of(victim))
+    assert not recorded()
+    lock_once()
+    assert recorded()
+
+
+def test_no_wrong_name_is_ever_shown_under_load_and_crashes(small_server):
+    """Many clients lock more names than fit while others read the view; then one is killed."""
+    stop, wrong, seen = threading.Event(), [], []
+
+    def lock(worker):
+        db = small_server.connect()
+        i = 0
+        while not stop.is_set():
+            i += 1
+            names = [["load", str((i * 31 + worker * 17 + j) % (10 * SMALL))] for j in range(8)]
+            db.execute("SELECT try_lock_keys(%s, shared => true)", [names])
+
+    def read():
+        db = small_server.connect()
+        while not stop.is_set():
+            for key, name in db.execute("SELECT key, name FROM advisory_locks WHERE name IS NOT NULL"):
+                seen.append(name)
+                if name_key(*name.split("-")) != key:
+                    wrong.append((key, name))
+
+    def quietly(work, *arguments):
+        try:
+            work(*arguments)
+        except psycopg.OperationalError:
+            pass  # the crash below
+
+    for _ in range(3):
+        stop.clear()
+        workers = [threading.Thread(target=quietly, args=(lock, i)) for i in range(6)]
+        workers += [threading.Thread(target=quietly, args=(read,)) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        before = len(seen)
+        wait_until(lambda: len(seen) > before + 2000 or not any(w.is_alive() for w in workers), "names seen")
+        with small_server.connect() as db:
+            victim = db.execute(
+                "SELECT pid FROM pg_stat_activity WHERE query LIKE '%%try_lock_keys%%' AND pid <> pg_backend_pid()"
+            ).fetchone()[0]
+        small_server.crash_by_killing(victim)
+        stop.set()
+        for worker in workers:
+            worker.join(20)
+            assert not worker.is_alive()
+    assert wrong == []
+    with small_server.connect() as db:
+        assert db.execute("SELECT count(*) FROM advisory_locks").fetchone() == (0,)
+
+
+@pytest.mark.skipif(MAJOR >= 17, reason="there names are recorded without preload")
+def test_without_shared_memory_all_else_works():
+    server = Server()
+    try:
+        with server.connect() as db:
+            name = unique("order")
+            db.execute("SELECT lock_keys(%s, session => true)", [name])
+            assert names_of(db, name) == [None]
+            assert db.execute("SHOW advisory_keys.max_names").fetchone() == ("10000",)
+    finally:
+        server.remove()
+
+
+def test_the_size_of_the_record_cannot_be_changed_in_a_session(connect):
+    with pytest.raises(psycopg.errors.CantChangeRuntimeParam):
+        connect().execute("SELECT lock_keys('{a}'); SET advisory_keys.max_names = 5")
