@@ -20,26 +20,36 @@ fi
 say "building the extension for $("$PG_CONFIG" --version) (the first time takes about 2 minutes)"
 quietly demo-build build_package
 install_package
-start_server "$demo"
+start_server "$demo" shared_preload_libraries=advisory_keys
 psql=$("$PG_CONFIG" --bindir)/psql
 "$psql" -Xqc 'CREATE EXTENSION advisory_keys'
 
 # Two sessions, each a psql that reads from a pipe.
 open_session() {
-  coproc "$1" { exec "$psql" -XqAt -v VERBOSITY=default -v ON_ERROR_STOP=0 2>&1; }
+  coproc "$1" { PGAPPNAME=${1,,} exec "$psql" -XqAt -v VERBOSITY=default -v ON_ERROR_STOP=0 2>&1; }
 }
 open_session ALICE
 open_session BOB 2>/dev/null
 
-# Shows a statement, runs it in a session, and shows what comes back.
-run() {
-  local session=$1 statement=$2 answer
-  local -n pipe=$session
-  printf '\n  %-6s %s\n' "$session" "$statement"
-  printf '%s\n\\echo --done--\n' "$statement" >&"${pipe[1]}"
+# Shows a statement and gives it to a session.
+send() {
+  local -n pipe=$1
+  printf '\n  %-6s %s\n' "$1" "$2"
+  printf '%s\n\\echo --done--\n' "$2" >&"${pipe[1]}"
+}
+
+# Shows what comes back.
+receive() {
+  local -n pipe=$1
+  local answer
   while IFS= read -r answer <&"${pipe[0]}" && [ "$answer" != --done-- ]; do
     printf '         %s\n' "${answer:-(done)}"
   done
+}
+
+run() {
+  send "$1" "$2"
+  receive "$1"
 }
 tell() { printf '\n%s\n' "$*"; }
 
@@ -72,6 +82,17 @@ run ALICE "BEGIN;"
 run ALICE "SELECT try_lock_keys(ARRAY[['account', '1'], ['account', '2']]);"
 run BOB "SELECT try_lock_keys(ARRAY[['account', '3'], ['account', '2']]);"
 run BOB "SELECT keys_available(ARRAY['account', '3']), keys_available(ARRAY['account', '2']);"
+
+tell "Bob waits for an account that Alice holds. Anybody can look who holds and who waits, by name:"
+send BOB "SELECT lock_keys(ARRAY['account', '1'], timeout => '30s');"
+until [ "$("$psql" -XAtqc "SELECT count(*) FROM advisory_locks WHERE NOT granted")" = 1 ]; do sleep 0.05; done
+look="SELECT name, granted, pid, blocked_by, application_name, state FROM advisory_locks ORDER BY granted DESC, name"
+printf '\n         %s;\n\n' "$look"
+"$psql" -Xqc "$look" | sed 's/^/        /'
+
+tell "Alice commits, and Bob's wait is over."
+run ALICE "COMMIT;"
+receive BOB
 
 cat <<EOF
 
