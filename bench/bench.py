@@ -40,6 +40,7 @@ def main():
             *session_pairs(db, options.rounds),
             *many_keys(db, options.rounds),
             *many_held(db, options.rounds),
+            *the_view(db, options.rounds),
         ]
     print_table(version, rows)
     if options.output:
@@ -95,6 +96,13 @@ def keys_of_a_table(db, rounds):
     ]
 
 
+LABELS = {
+    "try_lock_keys": "try_lock_keys with names",
+    "without names": "try_lock_keys without names",
+    "core": "core's try",
+}
+
+
 def throughput(rounds, seconds_per_run):
     """try_lock_keys, one statement per transaction, in transactions per second."""
     set_name = "\\set i random(1, 1000000)\n"
@@ -102,22 +110,31 @@ def throughput(rounds, seconds_per_run):
         "try_lock_keys": "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', :i::text]);\n",
         "core": "SELECT pg_try_advisory_xact_lock(hashtextextended('SIGNUP-EMAIL-' || :i, 0));\n",
     }
+    without_names = {"PGOPTIONS": "-c advisory_keys.track_names=off"}
+    candidates = {  # script and environment
+        "try_lock_keys": ("try_lock_keys", {}),
+        "without names": ("try_lock_keys", without_names),
+        "core": ("core", without_names),
+    }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, script in scripts.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(set_name + script)
 
-        def pgbench(name, clients):
+        def pgbench(name, environment, clients):
             command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1",
                        "-T", str(seconds_per_run), "-f", os.path.join(folder, name)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            output = subprocess.run(command, check=True, capture_output=True, text=True,
+                                    env=os.environ | environment).stdout
             return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps"))
 
         for clients in (1, 2, 8):
-            figures = medians(rounds, {name: (lambda name=name: pgbench(name, clients)) for name in scripts})
-            rows.append(row(f"try_lock_keys / core's try, {clients} client(s)", figures["try_lock_keys"],
-                            figures["core"], "tps", figures["try_lock_keys"] / figures["core"], ">= 0.97"))
+            figures = medians(rounds, {
+                name: (lambda run=run: pgbench(*run, clients)) for name, run in candidates.items()})
+            for first, second, target in (("without names", "core", ">= 0.97"), ("try_lock_keys", "without names", ">= 0.93")):
+                rows.append(row(f"{LABELS[first]} / {LABELS[second]}, {clients} client(s)", figures[first],
+                                figures[second], "tps", figures[first] / figures[second], target))
     return rows
 
 
@@ -193,11 +210,25 @@ def many_held(db, rounds):
                 figures["many"] / figures["few"], "<= 1.3")]
 
 
+def the_view(db, rounds):
+    """The view while 10,000 locks are held, in milliseconds; beside it, pg_locks itself."""
+    db.execute("SELECT lock_keys((SELECT array_agg(ARRAY['held', i::text]) FROM"
+               " generate_series(1, 10000) AS i), session => true)")
+    named = db.execute("SELECT count(name) FROM advisory_locks").fetchone()[0]
+    figures = medians(rounds, {
+        "view": lambda: seconds(db, "SELECT count(name) FROM advisory_locks") * 1e3,
+        "pg_locks": lambda: seconds(db, "SELECT count(objid) FROM pg_locks") * 1e3,
+    })
+    db.execute("SELECT pg_advisory_unlock_all()")
+    return [row(f"advisory_locks with 10,000 locks ({named} named) / pg_locks", figures["view"], figures["pg_locks"],
+                "ms", figures["view"] / figures["pg_locks"], "first < 50")]
+
+
 def print_table(version, rows):
     print(f"Postgres {version}, medians\n")
-    print(f"{'':50} {'first':>10} {'second':>10} {'unit':7} {'ratio':>7}  target")
+    print(f"{'':62} {'first':>10} {'second':>10} {'unit':7} {'ratio':>7}  target")
     for r in rows:
-        print(f"{r['what']:50} {r['value']:10.1f} {r['reference']:10.1f} {r['unit']:7} {r['ratio']:7.2f}  {r['target'] or ''}")
+        print(f"{r['what']:62} {r['value']:10.1f} {r['reference']:10.1f} {r['unit']:7} {r['ratio']:7.2f}  {r['target'] or ''}")
 
 
 if __name__ == "__main__":

@@ -31,26 +31,28 @@ pub const MAX_TEXT: usize = WORDS * 8;
 /// 8-byte words of text in a slot.
 const WORDS: usize = 26;
 
-/// Slots with the clock by which their age is told. All bytes zero is a set without names.
+/// Slots with the clock by which their age is told. What a search looks at stands together, so that
+/// it meets few cache lines. All bytes zero is a set without names.
 #[repr(C, align(64))]
 pub struct Set {
     /// Counts the names written into this set.
     clock: AtomicU32,
-    slots: [Slot; WAYS],
+    versions: [AtomicU32; WAYS],
+    databases: [AtomicU32; WAYS],
+    /// The clock of the set when the slot was used last.
+    used: [AtomicU32; WAYS],
+    keys: [AtomicI64; WAYS],
+    names: [Name; WAYS],
 }
 
 #[repr(C)]
-struct Slot {
-    version: AtomicU32,
-    database: AtomicU32,
-    key: AtomicI64,
+struct Name {
     /// Tells apart the ways to split one text into parts.
     split: AtomicU64,
-    /// The clock of the set when the slot was used last.
-    used: AtomicU32,
-    /// Bytes of text, and whether the second way of splitting was reported already.
-    length: AtomicU32,
+    /// Whether a second way was reported already.
     told: AtomicU32,
+    /// Bytes of text.
+    length: AtomicU32,
     text: [AtomicU64; WORDS],
 }
 
@@ -101,8 +103,8 @@ impl<'a> NameRecord<'a> {
         text: impl FnOnce() -> T,
     ) -> Recorded {
         let set = self.set_of(subject);
-        match set.slots.iter().find(|slot| slot.is_of(subject)) {
-            Some(slot) => slot.touch(split, set.clock.load(Ordering::Relaxed)),
+        match set.find(subject) {
+            Some(slot) => set.touch(slot, split),
             None => {
                 set.insert(subject, split, text().as_ref());
                 Recorded::Fine
@@ -112,7 +114,8 @@ impl<'a> NameRecord<'a> {
 
     /// The name of a key, if it is in the record.
     pub fn read(self, subject: Subject) -> Option<Vec<u8>> {
-        self.set_of(subject).slots.iter().find_map(|slot| slot.read(subject))
+        let set = self.set_of(subject);
+        (0..WAYS).find_map(|slot| set.read(slot, subject))
     }
 
     #[inline]
@@ -135,87 +138,88 @@ pub fn split_of(lengths: impl Iterator<Item = usize>) -> u64 {
 }
 
 impl Set {
-    #[cold]
-    fn insert(&self, subject: Subject, split: u64, text: &[u8]) {
-        let now = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let age = |slot: &Slot| match slot.version.load(Ordering::Relaxed) {
-            0 => u32::MAX,
-            version if !version.is_multiple_of(2) => 0,
-            _ => now.wrapping_sub(slot.used.load(Ordering::Relaxed)),
-        };
-        if let Some(oldest) = self.slots.iter().max_by_key(|slot| age(slot)) {
-            oldest.write(subject, split, text, now);
+    #[inline]
+    fn find(&self, subject: Subject) -> Option<usize> {
+        (0..WAYS).find(|&slot| {
+            self.subject(slot) == subject
+                && self.begin_read(slot).is_some_and(|version| {
+                    self.subject(slot) == subject && self.read_whole(slot, version)
+                })
+        })
+    }
+
+    #[inline]
+    fn subject(&self, slot: usize) -> Subject {
+        Subject {
+            key: self.keys[slot].load(Ordering::Relaxed),
+            database: self.databases[slot].load(Ordering::Relaxed),
         }
     }
-}
 
-impl Slot {
-    /// The version, if nobody writes and something is there.
+    /// The version of the slot, if nobody writes and something is there.
     #[inline]
-    fn begin_read(&self) -> Option<u32> {
-        let version = self.version.load(Ordering::Acquire);
+    fn begin_read(&self, slot: usize) -> Option<u32> {
+        let version = self.versions[slot].load(Ordering::Acquire);
         (version != 0 && version.is_multiple_of(2)).then_some(version)
     }
 
-    /// Is what was read since [`Slot::begin_read`] of one piece?
+    /// Is what was read since [`Set::begin_read`] of one piece?
     #[inline]
-    fn read_whole(&self, version: u32) -> bool {
+    fn read_whole(&self, slot: usize, version: u32) -> bool {
         fence(Ordering::Acquire);
-        self.version.load(Ordering::Relaxed) == version
-    }
-
-    #[inline]
-    fn is_of(&self, subject: Subject) -> bool {
-        self.key.load(Ordering::Relaxed) == subject.key
-            && self
-                .begin_read()
-                .is_some_and(|version| self.subject() == subject && self.read_whole(version))
-    }
-
-    #[inline]
-    fn subject(&self) -> Subject {
-        Subject {
-            database: self.database.load(Ordering::Relaxed),
-            key: self.key.load(Ordering::Relaxed),
-        }
+        self.versions[slot].load(Ordering::Relaxed) == version
     }
 
     /// Notes that the name was used again. Should the slot get another name in this moment, that
-    /// one is only held for younger than it is.
+    /// one is only taken for younger than it is.
     #[inline]
-    fn touch(&self, split: u64, now: u32) -> Recorded {
-        if self.used.load(Ordering::Relaxed) != now {
-            self.used.store(now, Ordering::Relaxed);
+    fn touch(&self, slot: usize, split: u64) -> Recorded {
+        let now = self.clock.load(Ordering::Relaxed);
+        if self.used[slot].load(Ordering::Relaxed) != now {
+            self.used[slot].store(now, Ordering::Relaxed);
         }
-        if self.split.load(Ordering::Relaxed) == split || self.told.swap(1, Ordering::Relaxed) == 1
+        let name = &self.names[slot];
+        if name.split.load(Ordering::Relaxed) == split || name.told.swap(1, Ordering::Relaxed) == 1
         {
             return Recorded::Fine;
         }
         Recorded::OtherParts
     }
 
-    fn read(&self, subject: Subject) -> Option<Vec<u8>> {
-        let version = self.begin_read()?;
-        if self.subject() != subject {
+    fn read(&self, slot: usize, subject: Subject) -> Option<Vec<u8>> {
+        let version = self.begin_read(slot)?;
+        if self.subject(slot) != subject {
             return None;
         }
-        let length = self.length.load(Ordering::Relaxed) as usize;
-        let mut text: Vec<u8> = self
+        let name = &self.names[slot];
+        let length = name.length.load(Ordering::Relaxed) as usize;
+        let mut text: Vec<u8> = name
             .text
             .iter()
             .take(length.div_ceil(8))
             .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
             .collect();
         text.truncate(length);
-        self.read_whole(version).then_some(text)
+        self.read_whole(slot, version).then_some(text)
     }
 
-    fn write(&self, subject: Subject, split: u64, text: &[u8], now: u32) {
-        let version = self.version.load(Ordering::Relaxed);
+    fn insert(&self, subject: Subject, split: u64, text: &[u8]) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let age = |slot: usize| match self.versions[slot].load(Ordering::Relaxed) {
+            0 => u32::MAX,
+            version if !version.is_multiple_of(2) => 0,
+            _ => now.wrapping_sub(self.used[slot].load(Ordering::Relaxed)),
+        };
+        if let Some(oldest) = (0..WAYS).max_by_key(|&slot| age(slot)) {
+            self.write(oldest, subject, split, text, now);
+        }
+    }
+
+    fn write(&self, slot: usize, subject: Subject, split: u64, text: &[u8], now: u32) {
+        let version = self.versions[slot].load(Ordering::Relaxed);
         let writing = version | 1;
         if version == writing
-            || self
-                .version
+            || self.versions[slot]
                 .compare_exchange(version, writing, Ordering::Acquire, Ordering::Relaxed)
                 .is_err()
         {
@@ -224,20 +228,21 @@ impl Slot {
         // Whoever sees one of the stores below sees the odd version too.
         fence(Ordering::Release);
         let text = &text[..text.len().min(MAX_TEXT)];
-        self.database.store(subject.database, Ordering::Relaxed);
-        self.key.store(subject.key, Ordering::Relaxed);
-        self.split.store(split, Ordering::Relaxed);
-        self.used.store(now, Ordering::Relaxed);
-        self.told.store(0, Ordering::Relaxed);
-        self.length.store(text.len() as u32, Ordering::Relaxed);
-        for (word, bytes) in self.text.iter().zip(text.chunks(8)) {
+        self.databases[slot].store(subject.database, Ordering::Relaxed);
+        self.keys[slot].store(subject.key, Ordering::Relaxed);
+        self.used[slot].store(now, Ordering::Relaxed);
+        let name = &self.names[slot];
+        name.split.store(split, Ordering::Relaxed);
+        name.told.store(0, Ordering::Relaxed);
+        name.length.store(text.len() as u32, Ordering::Relaxed);
+        for (word, bytes) in name.text.iter().zip(text.chunks(8)) {
             let mut padded = [0; 8];
             padded[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
         }
         // 0 would say that the slot was never used.
         let done = writing.wrapping_add(1).max(2);
-        self.version.store(done, Ordering::Release);
+        self.versions[slot].store(done, Ordering::Release);
     }
 }
 
@@ -247,19 +252,21 @@ mod tests {
     use std::thread;
 
     fn sets(count: usize) -> Vec<Set> {
-        let slot = || Slot {
-            version: AtomicU32::new(0),
-            database: AtomicU32::new(0),
-            key: AtomicI64::new(0),
+        let name = || Name {
             split: AtomicU64::new(0),
-            used: AtomicU32::new(0),
-            length: AtomicU32::new(0),
             told: AtomicU32::new(0),
+            length: AtomicU32::new(0),
             text: std::array::from_fn(|_| AtomicU64::new(0)),
         };
-        (0..count)
-            .map(|_| Set { clock: AtomicU32::new(0), slots: std::array::from_fn(|_| slot()) })
-            .collect()
+        let set = || Set {
+            clock: AtomicU32::new(0),
+            versions: Default::default(),
+            databases: Default::default(),
+            used: Default::default(),
+            keys: Default::default(),
+            names: std::array::from_fn(|_| name()),
+        };
+        (0..count).map(|_| set()).collect()
     }
 
     fn subject(key: i64) -> Subject {
@@ -323,8 +330,8 @@ mod tests {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
         record.write(subject(1), 1, || "one");
-        let slot = sets[0].slots.iter().find(|slot| slot.is_of(subject(1))).unwrap();
-        slot.version.fetch_add(1, Ordering::Relaxed);
+        let slot = sets[0].find(subject(1)).unwrap();
+        sets[0].versions[slot].fetch_add(1, Ordering::Relaxed);
         assert_eq!(record.read(subject(1)), None);
         for key in 1..100 {
             record.write(subject(key), 1, || "next");
@@ -336,8 +343,8 @@ mod tests {
     fn the_version_never_says_unused_again() {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
-        for slot in &sets[0].slots {
-            slot.version.store(u32::MAX - 1, Ordering::Relaxed);
+        for version in &sets[0].versions {
+            version.store(u32::MAX - 1, Ordering::Relaxed);
         }
         record.write(subject(1), 1, || "one");
         assert_eq!(record.read(subject(1)).as_deref(), Some(&b"one"[..]));
