@@ -72,9 +72,13 @@ step "lints" check_lints
 step "Rust tests" check_rust
 say "install"
 check_install
+portable() { EDITION=portable "$@"; }
 step "SQL suite" run_regress
 step "isolation suite" run_isolation
 step "live suite" run_live
+step "SQL suite, portable edition" portable run_regress
+step "isolation suite, portable edition" portable run_isolation
+step "live suite, portable edition" portable run_live
 if [ "$major" -lt 17 ]; then
   # From 17 on names are recorded without this.
   start_server "$server" max_prepared_transactions=10 shared_preload_libraries=advisory_keys

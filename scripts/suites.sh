@@ -5,24 +5,46 @@
 # Where the test programs of the Postgres of PG_CONFIG are.
 test_programs() { echo "$(dirname "$("$PG_CONFIG" --pgxs)")/../test"; }
 
-# run_pg_regress PROGRAM SUITE: runs tests/SUITE by its schedule; shows the differences on failure.
+# The edition under test: native (the extension), or portable (sql/portable.sql).
+EDITION=${EDITION:-native}
+export EDITION
+
+# run_pg_regress PROGRAM SUITE [OPTION…]: runs tests/SUITE by its schedule; shows the differences on
+# failure. What the portable edition does differently stands in tests/portable/SUITE, in files that take
+# the place of those of the same name.
 run_pg_regress() {
-  local program=$1 suite=$2 expected=()
-  local out=$PROJECT/target/results/$suite
+  local program=$1 suite=$2
+  local out=$PROJECT/target/results/$EDITION/$suite database=regress_$suite
+  shift 2
   [ -x "$program" ] || die "$program is missing: it comes with the server headers of Postgres"
   rm -rf "$out"
   mkdir -p "$out"
+  cp -r "$PROJECT/tests/$suite/." "$out"
+  if [ "$EDITION" = portable ]; then
+    cp -r "$PROJECT/tests/portable/$suite/." "$PROJECT/sql/portable.sql" "$out"
+    database=portable_$suite
+    local psql=("$("$PG_CONFIG" --bindir)/psql" -Xq -v ON_ERROR_STOP=1)
+    "${psql[@]}" -d postgres -c 'SET client_min_messages = warning' -c "DROP DATABASE IF EXISTS $database" -c "CREATE DATABASE $database"
+    "${psql[@]}" -d "$database" -o /dev/null -f "$PROJECT/sql/portable.sql"
+    set -- --use-existing "$@"
+  else
+    set -- --load-extension=advisory_keys "$@"
+  fi
   # Before 16, expected files were looked for beside the input without being told.
-  if [ "$(major_of "$PG_CONFIG")" -ge 16 ]; then expected=("--expecteddir=$PROJECT/tests/$suite"); fi
-  if ! "$program" --inputdir="$PROJECT/tests/$suite" --outputdir="$out" "${expected[@]}" \
-    --bindir="$("$PG_CONFIG" --bindir)" --dbname="regress_$suite" --load-extension=advisory_keys \
-    --schedule="$PROJECT/tests/$suite/schedule"; then
+  if [ "$(major_of "$PG_CONFIG")" -ge 16 ]; then set -- "--expecteddir=$out" "$@"; fi
+  if ! "$program" --inputdir="$out" --outputdir="$out" --bindir="$("$PG_CONFIG" --bindir)" \
+    --dbname="$database" --schedule="$out/schedule" "$@"; then
     cat "$out/regression.diffs" >&2 2>/dev/null || true
     return 1
   fi
 }
 
-run_regress() { run_pg_regress "$(test_programs)/regress/pg_regress" regress; }
+# Of errors in PL/pgSQL functions psql shows where they were raised, which is of no interest here.
+run_regress() {
+  local launcher=()
+  if [ "$EDITION" = portable ]; then launcher=(--launcher="$PROJECT/scripts/psql_without_context.sh"); fi
+  run_pg_regress "$(test_programs)/regress/pg_regress" regress "${launcher[@]}"
+}
 
 run_isolation() { run_pg_regress "$(test_programs)/isolation/pg_isolation_regress" isolation; }
 

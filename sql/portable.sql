@@ -150,7 +150,11 @@ BEGIN
     END LOOP;
   END IF;
   shown := left(name, 200);
-  WHILE octet_length(shown) > 200 LOOP
+  -- A SQL_ASCII server takes every byte for a character; names there are UTF-8 all the same, whose
+  -- characters go on with bytes from 128 to 191.
+  WHILE octet_length(shown) > 200 OR getdatabaseencoding() = 'SQL_ASCII' AND shown <> name
+    AND get_byte(convert_to(name, 'SQL_ASCII'), octet_length(shown)) BETWEEN 128 AND 191
+  LOOP
     shown := left(shown, -1);
   END LOOP;
   IF shown <> name THEN
@@ -284,8 +288,9 @@ BEGIN
     IF missing IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'AK001';
     END IF;
-    IF waited AND current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
-      AND (NOT session OR transaction_timestamp() <> statement_timestamp()) THEN
+    -- At session level it would not be old outside a transaction block, and SQL cannot tell whether
+    -- there is one.
+    IF waited AND NOT session AND current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
       RAISE WARNING 'advisory lock was granted after waiting, but the transaction''s snapshot is older' USING
         DETAIL = 'What this transaction reads may be older than what the previous holder left.',
         HINT = 'Use READ COMMITTED, or lock at session level before BEGIN.';
@@ -338,6 +343,7 @@ DECLARE
   sorted CONSTANT bigint[] := _advisory_keys_of(keys);
   lock_mode CONSTANT text := _advisory_keys_mode(shared);
   k bigint;
+  message text;
   fact text;
   cure text;
   released boolean := true;
@@ -350,14 +356,19 @@ BEGIN
       cure := 'It is released when the transaction ends.';
     ELSIF _advisory_keys_held(k, _advisory_keys_mode(NOT shared)) THEN
       fact := ' is held in the other mode.';
-      cure := format('Pass shared => %s to release it.', NOT shared);
+      cure := CASE WHEN shared THEN 'Pass shared => false to release it.' ELSE 'Pass shared => true to release it.' END;
     ELSE
       fact := ' is not held.';
-      cure := '';
+      cure := NULL;
     END IF;
-    RAISE WARNING 'this session does not hold the % advisory lock at session level',
-      CASE WHEN shared THEN 'shared' ELSE 'exclusive' END
-      USING DETAIL = 'Key ' || _advisory_keys_name(keys, k) || fact, HINT = cure;
+    message := format('this session does not hold the %s advisory lock at session level',
+      CASE WHEN shared THEN 'shared' ELSE 'exclusive' END);
+    fact := 'Key ' || _advisory_keys_name(keys, k) || fact;
+    IF cure IS NULL THEN
+      RAISE WARNING USING MESSAGE = message, DETAIL = fact;
+    ELSE
+      RAISE WARNING USING MESSAGE = message, DETAIL = fact, HINT = cure;
+    END IF;
   END LOOP;
   RETURN released;
 END $$;

@@ -31,11 +31,7 @@ compile_error!("errors of Postgres are carried through Rust by unwinding");
 
 pgrx::pg_module_magic!();
 
-pgrx::extension_sql!(
-    r#"\echo Use "CREATE EXTENSION advisory_keys" to load this file. \quit"#,
-    name = "guard",
-    bootstrap
-);
+pgrx::extension_sql_file!("../sql/prologue.sql", name = "prologue", bootstrap);
 pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = [advisory_lock_status]);
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 

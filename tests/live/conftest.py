@@ -5,6 +5,8 @@ import uuid
 import psycopg
 import pytest
 
+from scene import install
+
 
 @pytest.fixture(scope="session")
 def database():
@@ -13,7 +15,7 @@ def database():
     with psycopg.connect(dbname="postgres", autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         with psycopg.connect(dbname=name, autocommit=True) as db:
-            db.execute("CREATE EXTENSION advisory_keys")
+            install(db)
         yield name
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

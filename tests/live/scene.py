@@ -2,11 +2,34 @@
 what must happen."""
 
 import hashlib
+import os
+import pathlib
 import threading
 import time
 
+import pytest
+
 PATIENCE = 20
 """Seconds after which something that must happen counts as never happening."""
+
+
+PORTABLE = os.environ.get("EDITION") == "portable"
+"""Is it the portable edition that is tested?"""
+
+PORTABLE_SQL = pathlib.Path(__file__).parents[2] / "sql" / "portable.sql"
+
+
+def native_only(reason):
+    """Marks a test of what the portable edition cannot do, with the reason why."""
+    return pytest.mark.skipif(PORTABLE, reason=reason)
+
+
+def install(db):
+    """Puts the edition that is tested into a database."""
+    if PORTABLE:
+        db.execute(PORTABLE_SQL.read_text(encoding="utf-8"))
+    else:
+        db.execute("CREATE EXTENSION advisory_keys")
 
 
 def name_key(*parts):

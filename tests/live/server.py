@@ -9,7 +9,7 @@ import time
 
 import psycopg
 
-from scene import PATIENCE
+from scene import PATIENCE, install
 
 
 class Server:
@@ -28,7 +28,7 @@ class Server:
             file.write(lines)
         self.start()
         with self.connect() as db:
-            db.execute("CREATE EXTENSION advisory_keys")
+            install(db)
 
     def _run(self, program, *arguments):
         bindir = subprocess.run(
@@ -50,10 +50,8 @@ class Server:
         subprocess.run(["rm", "-rf", self._folder], check=True)
 
     def connect(self, **options):
-        return psycopg.connect(
-            host=self._folder, port=5432, dbname="postgres", autocommit=True,
-            **{"user": "postgres", **options},
-        )
+        defaults = {"host": self._folder, "port": 5432, "user": "postgres", "dbname": "postgres", "autocommit": True}
+        return psycopg.connect(**{**defaults, **options})
 
     def log(self):
         with open(os.path.join(self._folder, "server.log"), encoding="utf-8") as file:

@@ -1,15 +1,11 @@
 """Many keys in one call: when one in the middle cannot be had, the call leaves nothing held that was
 not held before."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-
 import psycopg
 import pytest
 
-from scene import Background, held_keys, in_key_order, name_key, pid_of, wait_until_waiting
+from scene import PORTABLE, Background, held_keys, in_key_order, name_key, pid_of, wait_until_waiting
+from server import Server
 
 NAMES = in_key_order(["many", str(i)] for i in range(6))
 FIRST, SECOND, *_, LAST = NAMES
@@ -155,41 +151,26 @@ def test_what_a_failing_call_held_for_a_moment_others_get(connect, level):
 # A full lock table: on a server of its own, where little is enough to fill it.
 
 
-def run_as_server_user(*command):
-    as_other_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    subprocess.run([*as_other_user, *command], check=True, cwd="/", stdout=subprocess.DEVNULL)
-
-
 @pytest.fixture(scope="module")
 def tiny_server():
-    """How to connect to a server with a small lock table, with the extension in its database."""
-    pg_config = os.environ.get("PG_CONFIG", "pg_config")
-    programs = subprocess.check_output([pg_config, "--bindir"], text=True).strip()
-    home = tempfile.mkdtemp(prefix="tiny")
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres")
-    data = f"{home}/data"
-    run_as_server_user(
-        f"{programs}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
-    )
-    options = (
-        f"-k {home} -p 5432 -c listen_addresses= -c fsync=off"
-        " -c max_locks_per_transaction=10 -c max_connections=10"
-    )
-    try:
-        run_as_server_user(f"{programs}/pg_ctl", "-D", data, "-w", "-l", f"{home}/log", "-o", options, "start")
-        server = {"host": home, "port": 5432, "user": "postgres", "dbname": "postgres"}
-        with psycopg.connect(**server, autocommit=True) as db:
-            db.execute("CREATE EXTENSION advisory_keys")
-        yield server
-    finally:
-        run_as_server_user(f"{programs}/pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(home)
+    """A server with a small lock table."""
+    server = Server(max_locks_per_transaction=10, max_connections=10)
+    yield server
+    server.remove()
 
 
 @pytest.fixture
-def tiny(connect, tiny_server):
-    return lambda autocommit=True: connect(autocommit=autocommit, **tiny_server)
+def tiny(tiny_server):
+    """A factory of connections to it, all closed when the test ends."""
+    opened = []
+
+    def connect(autocommit=True):
+        opened.append(tiny_server.connect(autocommit=autocommit))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
 
 
 @levels
@@ -225,7 +206,7 @@ def test_what_a_full_lock_table_refuses_is_not_called_locked_by_others(tiny):
     for statement in (
         "SELECT try_lock_keys('{x}')",
         "SELECT try_lock_keys('{x}', session => true)",
-        "SELECT keys_available('{x}')",
+        *([] if PORTABLE else ["SELECT keys_available('{x}')"]),  # that one reads pg_locks
     ):
         with pytest.raises(psycopg.errors.OutOfMemory):
             session.execute(statement)

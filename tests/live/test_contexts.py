@@ -6,7 +6,7 @@ import uuid
 import psycopg
 import pytest
 
-from scene import Background, held_keys, name_key, pid_of, wait_until, wait_until_waiting
+from scene import Background, held_keys, install, name_key, pid_of, wait_until, wait_until_waiting
 
 NAME = ["context", "1"]
 KEY = name_key(*NAME)
@@ -177,7 +177,7 @@ def test_databases_do_not_share_locks(connect):
     here.execute(f"CREATE DATABASE {name}")
     try:
         with psycopg.connect(dbname=name, autocommit=True) as there:
-            there.execute("CREATE EXTENSION advisory_keys")
+            install(there)
             lock = "SELECT try_lock_keys(%s, session => true)"
             assert ask(here, lock, NAME) is True
             assert available(there) is True and ask(there, "SELECT holds_keys(%s)", NAME) is False

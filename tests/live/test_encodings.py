@@ -6,7 +6,9 @@ import psycopg
 import pytest
 from psycopg.pq import DiagnosticField, ExecStatus
 
-from scene import Background, held_keys, name_key, pid_of, wait_until_waiting
+from scene import (
+    PORTABLE, Background, held_keys, install, name_key, native_only, pid_of, wait_until_waiting,
+)
 
 ENCODINGS = ["UTF8", "LATIN1", "EUC_JP", "SQL_ASCII"]
 
@@ -34,7 +36,7 @@ def databases():
                 f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
             )
             with psycopg.connect(dbname=name, autocommit=True) as db:
-                db.execute("CREATE EXTENSION advisory_keys")
+                install(db)
         yield names
         for name in names.values():
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -148,6 +150,8 @@ def test_names_are_shown_right_in_errors_and_warnings(connect_to, encoding):
     with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
         waiter.execute("SELECT lock_keys(%s, timeout => '0')", [name])
     assert refused.value.diag.message_detail == f"Key {shown} is held by process {pid_of(holder)}."
+    if PORTABLE:
+        return  # there is no context line
     call = Background(waiter, "SELECT lock_keys(%s)", [name])
     wait_until_waiting(holder, pid_of(waiter))
     holder.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
@@ -171,6 +175,7 @@ def test_a_long_name_is_cut_between_characters(connect_to, encoding, before_the_
     assert len(shown) > 50
 
 
+@native_only("PL/pgSQL cannot tell whether a text can be converted without an error")
 def test_a_name_that_the_client_cannot_show_is_left_out(connect_to):
     """With it in a message, the client would get 22P05 in the place of the error, and a WARNING
     would be an error."""

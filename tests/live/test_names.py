@@ -8,12 +8,14 @@ import uuid
 import psycopg
 import pytest
 
-from scene import Background, name_key, pid_of, wait_until, wait_until_waiting
+from scene import Background, name_key, native_only, pid_of, wait_until, wait_until_waiting
 from server import Server
 
 MAJOR = int(subprocess.run(
     [os.environ["PG_CONFIG"], "--version"], check=True, capture_output=True, text=True
 ).stdout.split()[1].split(".")[0])
+
+pytestmark = native_only("names need shared memory")
 
 SMALL = 64
 """Names that the record of the small server has room for."""

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from scene import (
-    PATIENCE, Background, held_keys, in_key_order, name_key, pid_of, wait_until, wait_until_waiting,
+    PATIENCE, Background, held_keys, in_key_order, name_key, native_only, pid_of, wait_until,
+    wait_until_waiting,
 )
 
 NAME = ["timeout", "1"]
@@ -205,6 +206,7 @@ def test_very_long_timeouts_wait_and_can_be_ended(connect, waiter, holder, funct
     assert call.result() == LOCKED[function]
 
 
+@native_only("SQL sees the setting, not whether its timer runs")
 @pytest.mark.parametrize("fired", [True, False])
 def test_a_statement_timeout_of_the_past_is_not_mistaken_for_one_now(waiter, holder, fired):
     """Postgres remembers when that timer was last due; inside a running statement the setting is

@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from scene import Background, name_key, pid_of, wait_until_waiting
+from scene import Background, name_key, native_only, pid_of, wait_until_waiting
 from server import Server
+
+pytestmark = native_only("names need shared memory")
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "who-holds-my-lock.md"
 QUERIES = dict(re.findall(r"### (.+?)\n.*?```sql\n(.+?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))

@@ -22,7 +22,7 @@ CREATE VIEW regress_ak_hostile.pg_locks AS SELECT * FROM pg_catalog.pg_locks WHE
 CREATE DOMAIN regress_ak_hostile.text AS pg_catalog.text CHECK (VALUE <> 'order');
 CREATE DOMAIN regress_ak_hostile."interval" AS pg_catalog."interval" CHECK (VALUE IS NULL);
 
-SELECT extnamespace::regnamespace AS home FROM pg_extension WHERE extname = 'advisory_keys' \gset
+SELECT pronamespace::regnamespace AS home FROM pg_proc WHERE proname = 'try_lock_keys' \gset
 SET search_path = regress_ak_hostile, pg_catalog, :home;
 
 -- The traps are set.

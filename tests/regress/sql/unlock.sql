@@ -1,5 +1,4 @@
 -- unlock_keys says what it did not release, and why, with a warning for each key.
-\set SHOW_CONTEXT always
 
 -- Not held at all.
 SELECT unlock_keys(ARRAY['order', '42']);
