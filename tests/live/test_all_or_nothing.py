@@ -210,6 +210,7 @@ def test_what_a_full_lock_table_refuses_is_not_called_locked_by_others(tiny):
     ):
         with pytest.raises(psycopg.errors.OutOfMemory):
             session.execute(statement)
-    assert session.execute("SELECT holds_keys('{x}')").fetchone() == (False,)
+    if not PORTABLE:  # which needs a place for a lock on pg_locks
+        assert session.execute("SELECT holds_keys('{x}')").fetchone() == (False,)
     other.execute("SELECT pg_advisory_unlock_all()")
     assert session.execute("SELECT try_lock_keys('{x}')").fetchone() == (True,)

@@ -6,7 +6,7 @@ import uuid
 import psycopg
 import pytest
 
-from scene import Background, held_keys, install, name_key, pid_of, wait_until, wait_until_waiting
+from scene import PORTABLE, Background, held_keys, install, name_key, pid_of, wait_until, wait_until_waiting
 
 NAME = ["context", "1"]
 KEY = name_key(*NAME)
@@ -232,7 +232,8 @@ def test_a_lock_that_was_waited_for_under_an_old_snapshot_warns(connect, session
     waiter, warnings = session
     waiter.execute(f"BEGIN ISOLATION LEVEL {isolation}")
     lock_after_waiting(connect, waiter, level, timeout)
-    assert warnings == [WARNING]
+    # SQL cannot tell whether there is a transaction block, on which it depends at session level.
+    assert warnings == ([] if PORTABLE and level == "session" else [WARNING])
 
 
 @old_snapshots

@@ -76,6 +76,7 @@ def test_a_lock_timeout_that_loses_the_race_is_no_failure(connect, level, mode, 
     waiter = connect(autocommit=False)
     if limit == "lock_timeout":
         waiter.execute("SET lock_timeout = '100ms'")
+        waiter.commit()
     statement = call_of(function, level, mode, "'100ms'" if limit == "timeout" else "NULL")
     for _ in range(2):
         with race(connect, waiter, statement, [NAME]) as (call, observer):
