@@ -7,12 +7,15 @@ that what disturbs the machine disturbs all of them. Only the ratios mean anythi
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import tempfile
 import time
 
 import psycopg
+
+PORTABLE = pathlib.Path(__file__).parents[1] / "sql" / "portable.sql"
 
 SQL_KEY = (
     "('x' || encode(substr(sha256(convert_to(array_to_string(k, '-'), 'UTF8')), 1, 8), 'hex'))"
@@ -41,6 +44,7 @@ def main():
             *many_keys(db, options.rounds),
             *many_held(db, options.rounds),
             *the_view(db, options.rounds),
+            *portable(db, options.rounds),
         ]
     print_table(version, rows)
     if options.output:
@@ -222,6 +226,45 @@ def the_view(db, rounds):
     db.execute("SELECT pg_advisory_unlock_all()")
     return [row(f"advisory_locks with 10,000 locks ({named} named) / pg_locks", figures["view"], figures["pg_locks"],
                 "ms", figures["view"] / figures["pg_locks"], "first < 50")]
+
+
+def portable(db, rounds):
+    """The portable edition, in a database of its own: its key over a table, and locking in a loop."""
+    count, loops = 100_000, 20_000
+    db.execute("DROP DATABASE IF EXISTS bench_portable")
+    db.execute("CREATE DATABASE bench_portable")
+    loop = """DO $$ DECLARE a text[]; BEGIN FOR i IN 1..%d LOOP
+        a := ARRAY['order', (i %% 100)::text]; PERFORM %s; END LOOP; END $$"""
+
+    def locking(connection, call):
+        return lambda: seconds(connection, loop % (loops, call)) / loops * 1e9
+
+    with psycopg.connect(dbname="bench_portable", autocommit=True) as other:
+        other.execute("SET jit = off")
+        other.execute("SET max_parallel_workers_per_gather = 0")
+        other.execute(PORTABLE.read_text(encoding="utf-8"))
+        other.execute("CREATE TABLE names AS SELECT ARRAY['SIGNUP-EMAIL', 'user' || i || '@example.com'] AS k"
+                      " FROM generate_series(1, %s::int) AS i", [count])
+        other.execute("VACUUM ANALYZE names")
+
+        def scan(expression):
+            return lambda: seconds(other, f"SELECT count({expression}) FROM names") / count * 1e9
+
+        figures = medians(rounds, {
+            "scan": scan("k"), "key": scan("advisory_key(k)"), "sql": scan(SQL_KEY),
+            "try": locking(other, "try_lock_keys(a)"), "native try": locking(db, "try_lock_keys(a)"),
+            "wait": locking(other, "try_lock_keys(a, timeout => '1s', session => true), unlock_keys(a)"),
+            "native wait": locking(db, "try_lock_keys(a, timeout => '1s', session => true), unlock_keys(a)"),
+        })
+    db.execute("DROP DATABASE bench_portable")
+    key, expression = figures["key"] - figures["scan"], figures["sql"] - figures["scan"]
+    return [
+        row("portable advisory_key / the SQL expression", key, expression, "ns", key / expression, "<= 1.5"),
+        row("portable try_lock_keys / native, in a loop", figures["try"], figures["native try"], "ns",
+            figures["try"] / figures["native try"]),
+        row("portable session lock + unlock with timeout / native", figures["wait"], figures["native wait"], "ns",
+            figures["wait"] / figures["native wait"]),
+    ]
 
 
 def print_table(version, rows):

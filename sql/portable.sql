@@ -26,8 +26,8 @@ BEGIN
   END IF;
 END $$;
 
--- What the functions call of each other is found in the schema that they are installed in: each keeps
--- this search_path, whatever that of its caller is.
+-- What the functions call of each other is found in the schema that they are installed in: those for
+-- calling keep this search_path, whatever that of the caller is, and the others are called under it.
 SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(pg_catalog.current_schema()) OPERATOR(pg_catalog.||) ', pg_temp', true);
 
 -- In PL/pgSQL because an SQL function with these expressions is not inlined (convert_to and array_to_string
@@ -73,7 +73,7 @@ END $$;
 
 -- The keys of all rows, in ascending order, each once.
 CREATE OR REPLACE FUNCTION _advisory_keys_of(keys text[]) RETURNS bigint[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
   name text[];
   result bigint[];
@@ -92,7 +92,7 @@ END $$;
 
 -- Checks the argument "shared", and gives the lock mode as pg_locks has it.
 CREATE OR REPLACE FUNCTION _advisory_keys_mode(shared boolean) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
   IF shared IS NULL THEN
     RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -102,7 +102,7 @@ END $$;
 
 -- Checks the argument "session" and the setting advisory_keys.session_locks.
 CREATE OR REPLACE FUNCTION _advisory_keys_level(session boolean) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE AS $$
 BEGIN
   IF session IS NULL THEN
     RAISE EXCEPTION 'argument "session" must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -122,7 +122,7 @@ END $$;
 
 -- Does this session hold the lock in exactly this mode, at whatever level?
 CREATE OR REPLACE FUNCTION _advisory_keys_held(key bigint, lock_mode text) RETURNS boolean
-LANGUAGE sql VOLATILE SET search_path FROM CURRENT AS $$
+LANGUAGE sql VOLATILE AS $$
   SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND pid = pg_backend_pid() AND granted AND mode = lock_mode
@@ -132,7 +132,7 @@ $$;
 
 -- How a key is shown: "order-42" (4321398832972926703), or the integer alone.
 CREATE OR REPLACE FUNCTION _advisory_keys_name(keys text[], key bigint) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
   parts text[];
   name text;
@@ -165,7 +165,7 @@ END $$;
 
 -- Who holds a lock in a mode that excludes this one, in words.
 CREATE OR REPLACE FUNCTION _advisory_keys_holders(key bigint, lock_mode text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
   pids int[];
   names text[];
@@ -189,7 +189,7 @@ END $$;
 
 -- A timeout in milliseconds, rounded up; a month is 30 days.
 CREATE OR REPLACE FUNCTION _advisory_keys_milliseconds(timeout interval) RETURNS numeric
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN isfinite(timeout) THEN
     ceil((((extract(year FROM timeout) * 12 + extract(month FROM timeout)) * 30 + extract(day FROM timeout)) * 24
       + extract(hour FROM timeout)) * 3600000 + extract(minute FROM timeout) * 60000 + extract(milliseconds FROM timeout))
@@ -209,7 +209,7 @@ $$;
 -- and none stands behind the outer block.
 CREATE OR REPLACE FUNCTION _advisory_keys_lock(keys text[], timeout interval, shared boolean, session boolean)
 RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
   sorted CONSTANT bigint[] := _advisory_keys_of(keys);
   most CONSTANT int := coalesce(nullif(current_setting('advisory_keys.max_keys_per_call', true), ''), '1000');
