@@ -116,27 +116,50 @@ mod tests {
         i64::from_be_bytes(digest[..8].try_into().unwrap())
     }
 
+    /// `tests/vectors.json`; what the fields mean is said in `tests/vectors.py`, which writes it.
     #[derive(Deserialize)]
     struct Vectors {
         vectors: Vec<Vector>,
+        described: Vec<Described>,
     }
 
-    /// One row of `tests/vectors.json`; the key is a string because not every language keeps
-    /// 64-bit integers in JSON numbers.
     #[derive(Deserialize)]
     struct Vector {
         parts: Vec<String>,
+        utf8: String,
         key: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Described {
+        parts: Vec<Part>,
+        key: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Part {
+        text: String,
+        repeat: usize,
     }
 
     #[test]
     fn golden_vectors() {
         let file: Vectors = serde_json::from_str(include_str!("../tests/vectors.json")).unwrap();
-        assert!(!file.vectors.is_empty());
-        for vector in file.vectors {
-            let parts: Vec<&[u8]> = vector.parts.iter().map(String::as_bytes).collect();
-            assert_eq!(key(&parts).to_string(), vector.key, "parts {:?}", vector.parts);
+        assert!(file.vectors.len() >= 60 && !file.described.is_empty());
+        for Vector { parts, utf8, key: expected } in file.vectors {
+            let hex: String = parts.join("-").bytes().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, utf8, "parts {parts:?}");
+            assert_eq!(key_of_texts(&parts).to_string(), expected, "parts {parts:?}");
         }
+        for Described { parts, key: expected } in file.described {
+            let parts: Vec<_> = parts.iter().map(|part| part.text.repeat(part.repeat)).collect();
+            assert_eq!(key_of_texts(&parts).to_string(), expected);
+        }
+    }
+
+    fn key_of_texts(parts: &[String]) -> i64 {
+        let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+        key(&parts)
     }
 
     #[test]
