@@ -1,5 +1,5 @@
 # make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
-# make demo, make check, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
+# make demo, make check, make check-clients, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
 
 PG_CONFIG ?= pg_config
 PG ?=
@@ -17,6 +17,9 @@ installcheck:
 check:
 	@scripts/check.sh
 
+check-clients:
+	@scripts/check-clients.sh
+
 demo:
 	@scripts/demo.sh
 
@@ -29,4 +32,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: all install installcheck check demo demo-stop bench clean
+.PHONY: all install installcheck check check-clients demo demo-stop bench clean

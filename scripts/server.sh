@@ -23,12 +23,12 @@ start_server() {
   mkdir -p "$dir"
   if is_root; then chown postgres "$dir"; fi
   as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
-  for setting in "$@"; do
+  for setting in listen_addresses= fsync=off "$@"; do
     printf '%s\n' "${setting%%=*} = '${setting#*=}'"
   done | as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null
   export PGHOST=$dir PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
   as_server_user "$bin/pg_ctl" -D "$dir/data" -w -s -l "$dir/server.log" \
-    -o "-k '$dir' -c listen_addresses='' -c fsync=off" start || { tail -n 20 "$dir/server.log" >&2; return 1; }
+    -o "-k '$dir'" start || { tail -n 20 "$dir/server.log" >&2; return 1; }
 }
 
 # stop_server DIR: ends what start_server started there, if it still runs.

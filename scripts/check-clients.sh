@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Runs the client programs of tests/clients, with the drivers that people use, against a throwaway server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+# shellcheck source=scripts/server.sh
+. scripts/server.sh
+
+need_cargo_pgrx
+need_postgres "${PG:-$(default_major)}"
+need_packages golang-go golang-github-lib-pq-dev default-jdk-headless libpostgresql-jdbc-java ruby ruby-pg \
+  php-cli php-pgsql libdbi-perl libdbd-pg-perl libpq-dev libssl-dev gcc
+command -v npm >/dev/null || need_packages nodejs npm
+need_python_packages tests/clients/python/requirements.txt
+
+build=$PROJECT/target/clients
+clients=$PROJECT/tests/clients
+mkdir -p "$build"
+say "building the client programs"
+if ! cmp -s "$clients/node/package.json" "$build/node/package.json"; then
+  rm -rf "$build/node"
+  mkdir -p "$build/node"
+  cp "$clients/node/package.json" "$build/node/"
+  (cd "$build/node" && quietly npm npm install --no-audit --no-fund --no-package-lock)
+fi
+cp "$clients"/node/*.js "$build/node/"
+GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$build/go-cache quietly go go build -o "$build/go-client" "$clients/go/client.go"
+quietly java javac -d "$build/java" "$clients/java/Client.java"
+quietly c gcc -O2 -Wall -Werror -o "$build/c-client" -I"$(pg_config --includedir)" "$clients/c/client.c" -lpq -lcrypto
+quietly rust "$CARGO" build --locked --manifest-path "$clients/rust/Cargo.toml" --target-dir "$build/rust"
+
+say "building the extension"
+quietly clients-build build_package
+install_package
+server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-clients.XXXXXX")
+chmod 755 "$server"
+trap 'stop_server "$server"; rm -rf "$server"' EXIT
+# JDBC knows no Unix sockets.
+port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+start_server "$server" listen_addresses=127.0.0.1 "port=$port"
+export PGHOSTADDR=127.0.0.1 PGPORT=$port
+GO_PQ_VERSION=$(dpkg-query -W -f '${Version}' golang-github-lib-pq-dev)
+export GO_PQ_VERSION
+psql=$("$PG_CONFIG" --bindir)/psql
+PATH=$("$PG_CONFIG" --bindir):$PATH
+"$psql" -Xqc 'CREATE EXTENSION advisory_keys'
+
+"$PYTHON" "$clients/matrix.py" \
+  "psycopg=$PYTHON $clients/python/psycopg_client.py" \
+  "asyncpg=$PYTHON $clients/python/asyncpg_client.py" \
+  "sqlalchemy=$PYTHON $clients/python/sqlalchemy_client.py" \
+  "node-pg=node $build/node/pg_client.js" \
+  "node-postgres=node $build/node/postgres_client.js" \
+  "go=env -u PGHOSTADDR $build/go-client" \
+  "java=java -cp $build/java:/usr/share/java/postgresql.jar Client" \
+  "ruby=ruby $clients/ruby/client.rb" \
+  "php=php $clients/php/client.php" \
+  "perl=perl $clients/perl/client.pl" \
+  "tokio-postgres=$build/rust/debug/tokio_postgres_client" \
+  "sqlx=$build/rust/debug/sqlx_client" \
+  "libpq=$build/c-client" \
+  "psql=$clients/psql/client.sh"

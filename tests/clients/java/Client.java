@@ -1,0 +1,93 @@
+// Java with JDBC.
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.sql.Array;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.util.Arrays;
+import java.util.HexFormat;
+
+public class Client {
+    private final Connection connection;
+
+    Client(Connection connection) {
+        this.connection = connection;
+    }
+
+    static long ownKey(String[] parts) throws Exception {
+        byte[] name = String.join("-", parts).getBytes(StandardCharsets.UTF_8);
+        return ByteBuffer.wrap(MessageDigest.getInstance("SHA-256").digest(name)).getLong();
+    }
+
+    /** The first column of the only row; the connection is in a transaction from its first statement on. */
+    private Object one(String query, Object... arguments) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(query)) {
+            for (int i = 0; i < arguments.length; i++) {
+                if (arguments[i] instanceof String[] parts) {
+                    Array array = connection.createArrayOf("text", parts);
+                    statement.setArray(i + 1, array);
+                } else {
+                    statement.setObject(i + 1, arguments[i]);
+                }
+            }
+            try (ResultSet result = statement.executeQuery()) {
+                result.next();
+                return result.getObject(1);
+            }
+        }
+    }
+
+    private Object answer(String command, String[] words) throws Exception {
+        int first = command.equals("wait") ? 1 : 0;
+        String[] parts = Arrays.stream(words).skip(first)
+            .map(word -> word.equals("-") ? "" : new String(HexFormat.of().parseHex(word), StandardCharsets.UTF_8))
+            .toArray(String[]::new);
+        switch (command) {
+            case "driver":
+                return "pgjdbc " + connection.getMetaData().getDriverVersion();
+            case "key":
+                Object key = one("SELECT advisory_key(?)", (Object) parts);
+                connection.rollback();
+                return ownKey(parts) + " " + key;
+            case "try":
+                return one("SELECT try_lock_keys(?)", (Object) parts);
+            case "integer":
+                return one("SELECT pg_try_advisory_xact_lock(?)", ownKey(parts));
+            case "wait":
+                return one("SELECT try_lock_keys(?, timeout => ?::interval)", parts, words[0] + "ms");
+            case "fail":
+                try {
+                    return one("SELECT lock_keys(?, timeout => '0')", (Object) parts);
+                } catch (SQLException error) {
+                    connection.rollback();
+                    return error.getSQLState();
+                }
+            case "commit":
+                connection.commit();
+                return "ok";
+            default:
+                throw new IllegalArgumentException(command);
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        // JDBC knows no Unix sockets: PGHOSTADDR is where the server listens.
+        String url = "jdbc:postgresql://%s:%s/%s".formatted(
+            System.getenv("PGHOSTADDR"), System.getenv("PGPORT"), System.getenv("PGDATABASE"));
+        Connection connection = DriverManager.getConnection(url, System.getenv("PGUSER"), "");
+        connection.setAutoCommit(false);
+        Client client = new Client(connection);
+        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+        for (String line; (line = lines.readLine()) != null; ) {
+            String[] words = line.split(" ");
+            System.out.println(client.answer(words[0], Arrays.copyOfRange(words, 1, words.length)));
+        }
+    }
+}

@@ -1,0 +1,41 @@
+# Perl with DBD::Pg, which sends a reference to an array as an array.
+use v5.30;
+use warnings;
+use DBI;
+use Digest::SHA qw(sha256);
+use Encode qw(decode_utf8 encode_utf8);
+
+sub own_key { unpack 'q>', sha256(encode_utf8(join '-', @_)) }
+
+my $db = DBI->connect('dbi:Pg:', undef, undef, { RaiseError => 1, PrintError => 0, AutoCommit => 1, pg_enable_utf8 => 1 });
+
+sub attempt {
+    my ($statement, @parameters) = @_;
+    $db->begin_work if $db->{AutoCommit};
+    my ($locked) = $db->selectrow_array($statement, undef, @parameters);
+    return $locked ? 'true' : 'false';
+}
+
+my %answer = (
+    driver  => sub { "DBD::Pg $DBD::Pg::VERSION" },
+    key     => sub { join ' ', own_key(@_), $db->selectrow_array('SELECT advisory_key(?)', undef, [@_]) },
+    try     => sub { attempt('SELECT try_lock_keys(?)', [@_]) },
+    integer => sub { attempt('SELECT pg_try_advisory_xact_lock(?)', own_key(@_)) },
+    fail    => sub {
+        return 'locked' if eval { attempt(q{SELECT lock_keys(?, timeout => '0')}, [@_]) };
+        my $state = $db->state;
+        $db->rollback;
+        return $state;
+    },
+    commit => sub { $db->commit; 'ok' },
+);
+
+$| = 1;
+while (<STDIN>) {
+    my ($command, @words) = split;
+    my $milliseconds = shift @words if $command eq 'wait';
+    my @parts = map { $_ eq '-' ? '' : decode_utf8(pack 'H*', $_) } @words;
+    say $command eq 'wait'
+        ? attempt('SELECT try_lock_keys(?, timeout => ?)', \@parts, "${milliseconds}ms")
+        : $answer{$command}->(@parts);
+}

@@ -1,0 +1,47 @@
+<?php
+// PHP with PDO. PDO has no arrays; an array parameter is its text form, in which quotes and backslashes are escaped.
+
+function own_key(array $parts): int
+{
+    return unpack('q', strrev(substr(hash('sha256', implode('-', $parts), true), 0, 8)))[1];
+}
+
+function array_literal(array $parts): string
+{
+    return '{' . implode(',', array_map(fn ($part) => '"' . addcslashes($part, '"\\') . '"', $parts)) . '}';
+}
+
+$pdo = new PDO('pgsql:', options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
+
+$one = function (string $statement, ...$parameters) use ($pdo) {
+    $prepared = $pdo->prepare($statement);
+    $prepared->execute($parameters);
+    return $prepared->fetchColumn();
+};
+$attempt = function (string $statement, ...$parameters) use ($pdo, $one) {
+    $pdo->inTransaction() || $pdo->beginTransaction();
+    return $one($statement, ...$parameters) ? 'true' : 'false';
+};
+
+while (($line = fgets(STDIN)) !== false) {
+    $words = explode(' ', trim($line));
+    $command = array_shift($words);
+    $milliseconds = $command === 'wait' ? array_shift($words) : null;
+    $parts = array_map(fn ($word) => $word === '-' ? '' : hex2bin($word), $words);
+    echo match ($command) {
+        'driver' => 'PDO_PGSQL ' . PHP_VERSION,
+        'key' => own_key($parts) . ' ' . $one('SELECT advisory_key(?)', array_literal($parts)),
+        'try' => $attempt('SELECT try_lock_keys(?)', array_literal($parts)),
+        'integer' => $attempt('SELECT pg_try_advisory_xact_lock(?)', own_key($parts)),
+        'wait' => $attempt('SELECT try_lock_keys(?, timeout => ?)', array_literal($parts), "{$milliseconds}ms"),
+        'fail' => (function () use ($pdo, $attempt, $parts) {
+            try {
+                return $attempt("SELECT lock_keys(?, timeout => '0')", array_literal($parts));
+            } catch (PDOException $error) {
+                $pdo->rollBack();
+                return $error->getCode();
+            }
+        })(),
+        'commit' => $pdo->commit() ? 'ok' : 'failed',
+    } . "\n";
+}

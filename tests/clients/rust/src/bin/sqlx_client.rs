@@ -1,0 +1,66 @@
+//! sqlx.
+
+use clients::{commands, own_key, version, Command};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult};
+use sqlx::{ConnectOptions, Executor};
+
+async fn run(connection: &mut PgConnection, statement: &str) -> PgQueryResult {
+    connection.execute(statement).await.expect("the statement runs")
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let mut connection = PgConnectOptions::new().connect().await.expect("a connection");
+    // BEGIN within a transaction is a warning, nothing more.
+    run(&mut connection, "SET client_min_messages = error").await;
+
+    for command in commands() {
+        if !matches!(command, Command::Driver | Command::Key(_) | Command::Commit) {
+            run(&mut connection, "BEGIN").await;
+        }
+        let answer = match command {
+            Command::Driver => version("sqlx"),
+            Command::Key(parts) => {
+                let key: i64 = sqlx::query_scalar("SELECT advisory_key($1)")
+                    .bind(&parts)
+                    .fetch_one(&mut connection)
+                    .await
+                    .expect("a key");
+                format!("{} {key}", own_key(&parts))
+            }
+            Command::Try(parts) => {
+                let query = sqlx::query_scalar("SELECT try_lock_keys($1)").bind(parts);
+                let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
+                locked.to_string()
+            }
+            Command::Integer(parts) => {
+                let query =
+                    sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(own_key(&parts));
+                let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
+                locked.to_string()
+            }
+            Command::Wait(milliseconds, parts) => {
+                let query = sqlx::query_scalar("SELECT try_lock_keys($1, timeout => $2::text::interval)")
+                    .bind(parts)
+                    .bind(format!("{milliseconds}ms"));
+                let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
+                locked.to_string()
+            }
+            Command::Fail(parts) => {
+                let error = sqlx::query("SELECT lock_keys($1, timeout => '0')")
+                    .bind(parts)
+                    .fetch_one(&mut connection)
+                    .await
+                    .expect_err("the lock is taken");
+                run(&mut connection, "ROLLBACK").await;
+                let code = error.as_database_error().and_then(|error| error.code()).expect("a SQLSTATE");
+                code.into_owned()
+            }
+            Command::Commit => {
+                run(&mut connection, "COMMIT").await;
+                "ok".to_string()
+            }
+        };
+        println!("{answer}");
+    }
+}

@@ -1,0 +1,62 @@
+//! tokio-postgres: prepared and binary.
+
+use clients::{commands, own_key, version, Command};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, NoTls};
+
+async fn try_lock(client: &Client, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> String {
+    client.batch_execute("BEGIN").await.expect("a transaction");
+    client.query_one(query, parameters).await.expect("an answer").get::<_, bool>(0).to_string()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let variable = |name: &str| std::env::var(name).expect("a variable of libpq");
+    let (client, connection) = Config::new()
+        .host(variable("PGHOST"))
+        .port(variable("PGPORT").parse().expect("a port"))
+        .user(variable("PGUSER"))
+        .dbname(variable("PGDATABASE"))
+        .connect(NoTls)
+        .await
+        .expect("a connection");
+    tokio::spawn(connection);
+    // BEGIN within a transaction is a warning, nothing more.
+    client.batch_execute("SET client_min_messages = error").await.expect("a setting");
+
+    for command in commands() {
+        let answer = match command {
+            Command::Driver => version("tokio-postgres"),
+            Command::Key(parts) => {
+                let key: i64 = client
+                    .query_one("SELECT advisory_key($1)", &[&parts])
+                    .await
+                    .expect("a key")
+                    .get(0);
+                format!("{} {key}", own_key(&parts))
+            }
+            Command::Try(parts) => try_lock(&client, "SELECT try_lock_keys($1)", &[&parts]).await,
+            Command::Integer(parts) => {
+                try_lock(&client, "SELECT pg_try_advisory_xact_lock($1)", &[&own_key(&parts)]).await
+            }
+            Command::Wait(milliseconds, parts) => {
+                let query = "SELECT try_lock_keys($1, timeout => $2 * interval '1 ms')";
+                try_lock(&client, query, &[&parts, &(milliseconds as f64)]).await
+            }
+            Command::Fail(parts) => {
+                client.batch_execute("BEGIN").await.expect("a transaction");
+                let error = client
+                    .query_one("SELECT lock_keys($1, timeout => '0')", &[&parts])
+                    .await
+                    .expect_err("the lock is taken");
+                client.batch_execute("ROLLBACK").await.expect("a rollback");
+                error.code().expect("a SQLSTATE").code().to_string()
+            }
+            Command::Commit => {
+                client.batch_execute("COMMIT").await.expect("a commit");
+                "ok".to_string()
+            }
+        };
+        println!("{answer}");
+    }
+}
