@@ -1,0 +1,145 @@
+"""A real pgbouncer in transaction mode: what holds through it and what cannot."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import uuid
+
+import psycopg
+import pytest
+
+from scene import PATIENCE, PORTABLE, wait_until
+
+PGBOUNCER = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+
+CONFIG = """\
+[databases]
+* = host={host} port={port} user={user}
+[pgbouncer]
+unix_socket_dir = {folder}
+listen_port = 6432
+auth_type = any
+pool_mode = transaction
+max_client_conn = 100
+default_pool_size = {pool_size}
+"""
+
+
+class Pooler:
+    """A pgbouncer on a Unix socket, before the server under test."""
+
+    def __init__(self, database, pool_size, user=None):
+        self._database = database
+        self._folder = tempfile.mkdtemp(prefix="advisory_keys-pooler.")
+        path = os.path.join(self._folder, "pgbouncer.ini")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(CONFIG.format(
+                host=os.environ["PGHOST"], port=os.environ.get("PGPORT", "5432"),
+                user=user or os.environ["PGUSER"], folder=self._folder, pool_size=pool_size))
+        command = [PGBOUNCER, "-q", path]
+        if os.getuid() == 0:  # pgbouncer refuses to run as root
+            subprocess.run(["chown", "-R", "postgres", self._folder], check=True)
+            command = ["runuser", "-u", "postgres", "--", *command]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wait_until(self._answers, "pgbouncer answers")
+
+    def _answers(self):
+        try:
+            self.connect().close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def connect(self):
+        return psycopg.connect(
+            host=self._folder, port=6432, user="anybody", dbname=self._database, autocommit=True, prepare_threshold=None)
+
+    def end(self):
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        shutil.rmtree(self._folder)
+
+
+@pytest.fixture
+def pooler(database):
+    """A factory of poolers, all ended with the test."""
+    started = []
+
+    def pooler(pool_size, **options):
+        started.append(Pooler(database, pool_size, **options))
+        return started[-1]
+
+    yield pooler
+    for one in started:
+        one.end()
+
+
+@pytest.mark.parametrize("pool_size", [1, 2, 8, 30])
+def test_transaction_level_locks_exclude_each_other_under_load(pooler, connect, pool_size):
+    """A counter that only the lock protects: no increment is lost."""
+    clients, rounds = 16, 25
+    table = f"counter_{uuid.uuid4().hex[:8]}"
+    db = connect()
+    db.execute(f"CREATE TABLE {table} AS SELECT 0 AS n")
+    bouncer = pooler(pool_size)
+    errors = []
+
+    def work():
+        try:
+            client = bouncer.connect()
+            for _ in range(rounds):
+                with client.transaction():
+                    client.execute("SELECT lock_keys(%s, timeout => '60s')", [["pooler", table]])
+                    n = client.execute(f"SELECT n FROM {table}").fetchone()[0]
+                    client.execute(f"UPDATE {table} SET n = %s", [n + 1])
+            client.close()
+        except psycopg.Error as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+    assert errors == []
+    assert db.execute(f"SELECT n FROM {table}").fetchone() == (clients * rounds,)
+
+
+def test_session_level_locks_fail_through_it(pooler):
+    """Two clients share a server connection: both are told that they hold the lock, and either can
+    release it. This is what the documentation warns of."""
+    bouncer = pooler(1)
+    first, second = bouncer.connect(), bouncer.connect()
+    name = ["pooler", uuid.uuid4().hex]
+    lock = "SELECT try_lock_keys(%s, session => true)"
+    assert first.execute(lock, [name]).fetchone() == (True,)
+    assert second.execute(lock, [name]).fetchone() == (True,)
+    for client in (second, second):
+        assert client.execute("SELECT unlock_keys(%s)", [name]).fetchone() == (True,)
+    assert first.execute("SELECT holds_keys(%s)", [name]).fetchone() == (False,)
+
+
+def test_a_role_can_be_kept_from_session_level_locks(pooler, connect):
+    role, db = f"regress_ak_{uuid.uuid4().hex[:8]}", connect()
+    db.execute(f"CREATE ROLE {role} LOGIN")
+    db.execute(f"ALTER ROLE {role} SET advisory_keys.session_locks = off")
+    client = pooler(2, user=role).connect()
+    name = ["pooler", role]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
+        client.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert "pooler" in refused.value.diag.message_hint
+    assert client.execute("SELECT try_lock_keys(%s)", [name]).fetchone() == (True,)
+    if not PORTABLE:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.execute("SET advisory_keys.session_locks = on")
+
+
+def test_a_timed_wait_through_it_ends_in_time(pooler, connect):
+    holder, client, name = connect(), pooler(2).connect(), ["pooler", uuid.uuid4().hex]
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert client.execute("SELECT try_lock_keys(%s, timeout => '50ms')", [name]).fetchone() == (False,)
+    # What the wait was bounded by does not stay with the server connection.
+    assert client.execute("SHOW lock_timeout").fetchone() == ("0",)
