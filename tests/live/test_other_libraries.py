@@ -1,0 +1,104 @@
+"""The queries of docs/from-another-library.md, taken from that page, against the integers that the libraries
+compute: here in Python, and for one name as they were published or printed by the library itself."""
+
+import hashlib
+import hmac
+import pathlib
+import re
+import struct
+import zlib
+
+import pytest
+
+from scene import native_only
+
+pytestmark = native_only("these queries use neither edition")
+
+PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "from-another-library.md").read_text(encoding="utf-8")
+SECTIONS = (section.partition("\n") for section in PAGE.split("\n## ")[1:])
+QUERIES = {title: re.search(r"```sql\n(.+?)```", text, re.DOTALL)[1] for title, _, text in SECTIONS}
+NAMES = ["my-lock", "", "x", "häuser 日本 🔒", "a much longer name, over one block of the hash functions, to be sure of them all"]
+
+
+def signed(value, bits):
+    return value - (1 << bits) if value >= 1 << (bits - 1) else value
+
+
+def fnv1_64(data):
+    value = 14695981039346656037
+    for byte in data:
+        value = value * 1099511628211 % (1 << 64) ^ byte
+    return signed(value, 64)
+
+
+def hkdf_sha256(material, info):
+    extracted = hmac.new(bytes(32), material, hashlib.sha256).digest()
+    return hmac.new(extracted, info + b"\x01", hashlib.sha256).digest()
+
+
+def little_endian(data, form):
+    return struct.unpack_from(form, data)
+
+
+COMPUTED = {
+    "with_advisory_lock (Ruby)": lambda name, _: (zlib.crc32(name) & 0x7FFFFFFF, 0),
+    "good_job (Ruby)": lambda name, _: struct.unpack(">q", hashlib.md5(name).digest()[:8]),
+    "Rails migrations": lambda _, database: (2053462845 * zlib.crc32(database),),
+    "django-pglock (Python)": lambda name, _: little_endian(hashlib.sha256(name).digest(), "<q"),
+    "sqlx (Rust), PgAdvisoryLock":
+        lambda name, _: little_endian(hkdf_sha256(name, b"SQLx (Rust) Postgres advisory lock"), "<q"),
+    "golang-migrate (Go)": lambda _, database: (
+        zlib.crc32(b"\x00".join([database, b"public", b"schema_migrations"])) * 1486364155 % (1 << 32),),
+    "river (Go)": lambda name, _: (fnv1_64(name),),
+    "symfony/lock (PHP), PostgreSqlStore": lambda name, _: (zlib.crc32(name),),
+    "advisory-lock (Node.js)": lambda name, _: (
+        *little_endian(hashlib.sha256(name).digest(), "<i"), *little_endian(hashlib.sha256(name).digest()[1:], "<i")),
+}
+
+
+@pytest.fixture(scope="module")
+def functions(database):
+    return QUERIES["Functions that the queries use"]
+
+
+@pytest.fixture
+def db(connect, functions):
+    db = connect(autocommit=False)
+    db.execute(functions)
+    return db
+
+
+def test_every_query_of_the_page_is_tested():
+    titles = set(QUERIES) - {"Functions that the queries use", "hashtext and hashtextextended"}
+    assert titles == set(COMPUTED)
+
+
+@pytest.mark.parametrize("library", COMPUTED)
+def test_the_query_gives_what_the_library_locks(connect, db, library):
+    database = db.info.dbname.encode()
+    for name in NAMES:
+        row = db.execute(QUERIES[library].replace("my-lock", name)).fetchone()
+        assert row == COMPUTED[library](name.encode(), database), name
+    # And that is what its lock is taken on.
+    old = connect(autocommit=False)
+    old.execute("SELECT pg_advisory_xact_lock(%s)" if len(row) == 1 else "SELECT pg_advisory_xact_lock(%s::int, %s::int)", row)
+    arguments = ", ".join(f"({query})" for query in selected(QUERIES[library].replace("my-lock", name), len(row)))
+    assert db.execute(f"SELECT pg_try_advisory_xact_lock({arguments})").fetchone() == (False,)
+
+
+def selected(query, columns):
+    """The columns of a query, each as a query of its own, in the type that the lock functions take."""
+    if columns == 1:
+        return [f"SELECT key::bigint FROM ({query.rstrip().rstrip(';')}) AS old"]
+    return [f"SELECT key{n}::int FROM ({query.rstrip().rstrip(';')}) AS old" for n in (1, 2)]
+
+
+def test_known_values():
+    """Check values of the functions themselves, from their specifications."""
+    assert zlib.crc32(b"123456789") == 0xCBF43926
+    assert fnv1_64(b"") == signed(0xCBF29CE484222325, 64) and fnv1_64(b"a") == signed(0xAF63BD4C8601B7BE, 64)
+
+
+def test_hashtext_runs(db):
+    key, extended = db.execute(QUERIES["hashtext and hashtextextended"]).fetchone()
+    assert -(1 << 31) <= key < 1 << 31 and -(1 << 63) <= extended < 1 << 63
