@@ -1,0 +1,212 @@
+//! A release that races with the end of a wait: of this extension, of core's function with lock_timeout, and of
+//! the wrapper that people write in PL/pgSQL. Whatever the answer is, it has to agree with what is held.
+
+use crate::report::Report;
+use crate::server::{PATIENCE, Server};
+use crate::session::{Session, key_of, name, state};
+use anyhow::{Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Who locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    AdvisoryKeys,
+    Core,
+    Naive,
+}
+
+impl Side {
+    pub const ALL: [Side; 3] = [Side::AdvisoryKeys, Side::Core, Side::Naive];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Side::AdvisoryKeys => "advisory_keys",
+            Side::Core => "core",
+            Side::Naive => "naive wrapper",
+        }
+    }
+
+    /// A session-level lock with a timeout; an error 55P03 counts as false.
+    fn statement(self, number: usize, timeout_ms: u64) -> String {
+        let name = name(number);
+        match self {
+            Side::AdvisoryKeys => format!(
+                "SELECT try_lock_keys(ARRAY['{}', '{}'], timeout => '{timeout_ms}ms', session => true)", name[0], name[1]),
+            Side::Core => format!("SELECT pg_advisory_lock({}) IS NOT NULL", key_of(&name)),
+            Side::Naive => format!("SELECT naive_try_lock({}, {timeout_ms})", key_of(&name)),
+        }
+    }
+}
+
+const NAIVE: &str = "
+    CREATE OR REPLACE FUNCTION naive_try_lock(key bigint, milliseconds int) RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+      PERFORM set_config('lock_timeout', milliseconds::text, true);
+      PERFORM pg_advisory_lock(key);
+      RETURN true;
+    EXCEPTION WHEN lock_not_available THEN
+      RETURN false;
+    END $$";
+
+pub async fn prepare(server: &Server) -> Result<()> {
+    let (client, _) = server.connect_patiently().await?;
+    client.batch_execute(NAIVE).await?;
+    Ok(())
+}
+
+/// A holder and a waiter of one name.
+struct Pair {
+    side: Side,
+    number: usize,
+    holder: Session,
+    waiter: Arc<Session>,
+}
+
+impl Pair {
+    async fn new(server: &Server, side: Side, number: usize) -> Result<Self> {
+        let holder = Session::new(server.connect_patiently().await?);
+        let waiter = Arc::new(Session::new(server.connect_patiently().await?));
+        Ok(Self { side, number, holder, waiter })
+    }
+
+    async fn hold(&self) -> Result<()> {
+        self.holder.client.batch_execute(&format!("SELECT pg_advisory_lock({})", self.key())).await?;
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<()> {
+        self.holder.client.batch_execute(&format!("SELECT pg_advisory_unlock({})", self.key())).await?;
+        Ok(())
+    }
+
+    fn key(&self) -> i64 {
+        key_of(&name(self.number))
+    }
+
+    /// Begins to wait; the answer comes later.
+    async fn wait(&self, timeout_ms: u64) -> Result<tokio::task::JoinHandle<Result<bool>>> {
+        if self.side == Side::Core {
+            self.waiter.client.batch_execute(&format!("SET lock_timeout = {timeout_ms}")).await?;
+        }
+        let (waiter, statement) = (self.waiter.clone(), self.side.statement(self.number, timeout_ms));
+        Ok(tokio::spawn(async move {
+            match waiter.client.query_one(&statement, &[]).await {
+                Ok(row) => Ok(row.get(0)),
+                Err(error) if matches!(state(&error), "55P03" | "57014") => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }))
+    }
+
+    /// The answer is held against reality, and the lock released. True if they agreed.
+    async fn settle(&self, answer: bool) -> Result<bool> {
+        let held = !self.waiter.held().await?.is_empty();
+        self.waiter.client.batch_execute("SELECT pg_advisory_unlock_all()").await?;
+        Ok(held == answer)
+    }
+}
+
+/// Races of a release against the timeout, so many in all. Returns how many answers were wrong.
+pub async fn timeouts(server: &Arc<Server>, report: &Arc<Report>, side: Side, count: u64, seed: u64) -> Result<u64> {
+    const PAIRS: u64 = 4;
+    let (wrong, granted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = vec![];
+    for number in 0..PAIRS {
+        let (server, wrong, granted) = (server.clone(), wrong.clone(), granted.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut random = StdRng::seed_from_u64(seed + number);
+            let pair = Pair::new(&server, side, 1_000_000 + number as usize).await?;
+            // The moment of the release, in microseconds after the wait began: follows the results, so that half of
+            // the waits end either way.
+            let mut aim = 2_000.0;
+            for _ in 0..count / PAIRS {
+                pair.hold().await?;
+                let call = pair.wait(2).await?;
+                let begun = Instant::now();
+                let moment = Duration::from_micros((aim + random.random_range(-400.0..400.0_f64)).max(0.0) as u64);
+                while begun.elapsed() < moment {
+                    tokio::task::yield_now().await;
+                }
+                pair.release().await?;
+                let answer = call.await??;
+                aim += if answer { 20.0 } else { -20.0 };
+                granted.fetch_add(answer.into(), Ordering::Relaxed);
+                if !pair.settle(answer).await? {
+                    wrong.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let (wrong, granted) = (wrong.load(Ordering::Relaxed), granted.load(Ordering::Relaxed));
+    report.count(&format!("racing timeouts: {}", side.label()), count);
+    report.count(&format!("racing timeouts, wrong answers: {}", side.label()), wrong);
+    // Else the races were none.
+    report.expect(granted > count / 20 && granted < count - count / 20, "the races", || {
+        format!("{}: {granted} of {count} were granted", side.label())
+    });
+    if side == Side::AdvisoryKeys {
+        report.expect(wrong == 0, "result and reality", || format!("{wrong} of {count} racing timeouts"));
+    }
+    Ok(wrong)
+}
+
+/// How a wait is ended while the waiter is stopped.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    Timeout,
+    Cancel,
+    StatementTimeout,
+}
+
+/// The race made certain: the waiter is stopped, the lock is released to it, its wait is ended, and it goes on.
+/// Returns whether the answer was wrong.
+pub async fn stopped(server: &Server, report: &Report, side: Side, end: End, number: usize) -> Result<bool> {
+    let pair = Pair::new(server, side, 2_000_000 + number).await?;
+    pair.hold().await?;
+    if let End::StatementTimeout = end {
+        pair.waiter.client.batch_execute("SET statement_timeout = '100ms'").await?;
+    }
+    let call = pair.wait(if let End::Timeout = end { 100 } else { 60_000 }).await?;
+    await_waiting(&pair).await?;
+    let waiter = Pid::from_raw(pair.waiter.pid);
+    kill(waiter, Signal::SIGSTOP)?;
+    pair.release().await?;
+    match end {
+        End::Cancel => {
+            let statement = format!("SELECT pg_cancel_backend({})", pair.waiter.pid);
+            pair.holder.client.batch_execute(&statement).await?;
+        }
+        End::Timeout | End::StatementTimeout => tokio::time::sleep(Duration::from_millis(120)).await,
+    }
+    kill(waiter, Signal::SIGCONT)?;
+    let answer = call.await??;
+    pair.waiter.must("RESET statement_timeout").await?;
+    let wrong = !pair.settle(answer).await?;
+    report.count(&format!("SIGSTOP races: {}", side.label()), 1);
+    report.count(&format!("SIGSTOP races, wrong answers: {}", side.label()), wrong.into());
+    if side == Side::AdvisoryKeys {
+        report.expect(!wrong, "result and reality", || format!("a stopped waiter, {end:?}: answered {answer}"));
+    }
+    Ok(wrong)
+}
+
+async fn await_waiting(pair: &Pair) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let statement = format!("SELECT count(*) FROM pg_locks WHERE pid = {} AND NOT granted", pair.waiter.pid);
+    while pair.holder.client.query_one(&statement, &[]).await?.get::<_, i64>(0) == 0 {
+        if Instant::now() > end {
+            bail!("the waiter does not wait");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The Postgres server under torture: started, restarted, killed and started again from here.
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Config, NoTls};
+
+/// A server in a folder of its own, on a Unix socket there.
+pub struct Server {
+    bindir: PathBuf,
+    folder: PathBuf,
+}
+
+/// Settings under which there is something to torture: many clients, quick deadlock checks, a lock
+/// table that can be filled.
+const SETTINGS: &str = "
+listen_addresses = ''
+fsync = off
+max_connections = 80
+max_prepared_transactions = 10
+deadlock_timeout = 50ms
+restart_after_crash = on
+";
+
+impl Server {
+    /// Makes a new server in the folder, which must be empty, and starts it.
+    pub fn create(bindir: &Path, folder: &Path) -> Result<Self> {
+        let server = Self { bindir: bindir.into(), folder: folder.into() };
+        server.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])?;
+        let conf = server.data().join("postgresql.conf");
+        let text = std::fs::read_to_string(&conf)? + SETTINGS
+            + &format!("unix_socket_directories = '{}'\n", folder.display());
+        std::fs::write(&conf, text)?;
+        server.start()?;
+        Ok(server)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Runs one of Postgres' programs on the data directory; Postgres refuses to run as root.
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let path = self.bindir.join(program);
+        let mut command = if Uid::effective().is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        command.arg("-D").arg(self.data()).args(arguments);
+        let status = command.current_dir("/").stdout(Stdio::null()).status().context("no such program")?;
+        if !status.success() {
+            bail!("{program} {arguments:?}: {status}");
+        }
+        Ok(())
+    }
+
+    pub fn start(&self) -> Result<()> {
+        let log = self.folder.join("server.log");
+        self.run("pg_ctl", &["-w", "-s", "-l", &log.display().to_string(), "start"])
+    }
+
+    pub fn restart(&self, mode: &str) -> Result<()> {
+        let log = self.folder.join("server.log");
+        self.run("pg_ctl", &["-w", "-s", "-m", mode, "-l", &log.display().to_string(), "restart"])
+    }
+
+    pub fn stop(&self) -> Result<()> {
+        self.run("pg_ctl", &["-w", "-s", "-m", "immediate", "stop"])
+    }
+
+    /// Kills the postmaster with SIGKILL and starts the server anew, once its backends are gone.
+    pub async fn kill_postmaster(&self) -> Result<()> {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let pid: i32 = file.lines().next().context("an empty postmaster.pid")?.parse()?;
+        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        let end = Instant::now() + PATIENCE;
+        // The backends notice, and hold on to shared memory until they do.
+        while self.start().is_err() {
+            if Instant::now() > end {
+                bail!("the server does not start after its postmaster was killed");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// A connection, and the process behind it.
+    pub async fn connect(&self) -> Result<(Client, i32)> {
+        let mut config = Config::new();
+        config.host_path(&self.folder).port(5432).user("postgres").dbname("postgres");
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        let pid = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+        Ok((client, pid))
+    }
+
+    /// The same, however long the server takes to come back.
+    pub async fn connect_patiently(&self) -> Result<(Client, i32)> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.connect().await {
+                Ok(connected) => return Ok(connected),
+                Err(error) if Instant::now() > end => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+}
+
+/// After this long, what must happen counts as never happening.
+pub const PATIENCE: Duration = Duration::from_secs(30);
