@@ -1,5 +1,5 @@
 # make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
-# make demo, make check, make check-clients, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
+# make demo, make check, make check-clients, make torture, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
 
 PG_CONFIG ?= pg_config
 PG ?=
@@ -26,10 +26,13 @@ demo:
 demo-stop:
 	@scripts/demo.sh stop
 
+torture:
+	@scripts/torture.sh
+
 bench:
 	@scripts/bench.sh
 
 clean:
 	cargo clean
 
-.PHONY: all install installcheck check check-clients demo demo-stop bench clean
+.PHONY: all install installcheck check check-clients torture demo demo-stop bench clean

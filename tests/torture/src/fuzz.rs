@@ -35,7 +35,7 @@ pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Res
     let session = Session::new(server.connect_patiently().await?);
     let (holder, _) = server.connect_patiently().await?;
     holder.batch_execute("SELECT lock_keys('{{a,b},{c,d}}', session => true); SET lock_timeout = 0").await?;
-    session.client.batch_execute("SET lock_timeout = '5ms'; SET statement_timeout = '10s'").await?;
+    session.client.batch_execute("SET lock_timeout = '5ms'; SET statement_timeout = '20ms'").await?;
     for _ in 0..calls {
         let statement = statement(&mut random);
         match session.client.query(&statement, &[]).await {

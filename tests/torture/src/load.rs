@@ -103,6 +103,7 @@ pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result
     }
     let (late, all) = (report.get(LATE_CANCELS), report.get("errors 57014"));
     report.expect(late <= 5 + all / 50, "result and reality", || format!("{late} of {all} cancels left a lock behind"));
+    drop(admin);
     quiet(&world.server, report).await
 }
 

@@ -135,5 +135,5 @@ async fn round(server: &Arc<Server>, report: &Arc<Report>, seed: u64) -> Result<
 }
 
 fn step(what: &str) {
-    println!("{what}");
+    println!("==> {what}");
 }

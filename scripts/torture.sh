@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Tortures the release build on a throwaway server: SIZE=quick (the default) or long, with MINUTES.
+# The counts and findings stand in target/torture-pgNN.json afterwards.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+# shellcheck source=scripts/server.sh
+. scripts/server.sh
+# shellcheck source=scripts/suites.sh
+. scripts/suites.sh
+
+need_cargo_pgrx
+major=${PG:-$(default_major)}
+need_postgres "$major"
+build_package
+install_package
+run_torture --size "${SIZE:-quick}" --minutes "${MINUTES:-60}" "$@"
