@@ -1,4 +1,4 @@
-//! Torture for advisory_keys: see docs/reliability.md.
+//! Torture for advisory_keys: load, races, crashes and random arguments, each answer held against reality.
 
 mod crashes;
 mod fuzz;
