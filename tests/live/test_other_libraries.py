@@ -1,5 +1,5 @@
 """The queries of docs/from-another-library.md, taken from that page, against the integers that the libraries
-compute: here in Python, and for one name as they were published or printed by the library itself."""
+compute: here in Python, and for one name each as it was published or printed elsewhere."""
 
 import hashlib
 import hmac
@@ -52,7 +52,25 @@ COMPUTED = {
     "river (Go)": lambda name, _: (fnv1_64(name),),
     "symfony/lock (PHP), PostgreSqlStore": lambda name, _: (zlib.crc32(name),),
     "advisory-lock (Node.js)": lambda name, _: (
-        *little_endian(hashlib.sha256(name).digest(), "<i"), *little_endian(hashlib.sha256(name).digest()[1:], "<i")),
+        *little_endian(hashlib.sha256(name).digest(), "<i"), *little_endian(hashlib.sha256(name).digest()[4:], "<i")),
+}
+
+# Integers that this file did not compute: what to put into the query, and what comes out.
+PUBLISHED = {
+    # From the documentation and the tests of the libraries.
+    "sqlx (Rust), PgAdvisoryLock": ({"my-lock": "my first Postgres advisory lock!"}, (-5560419505042474287,)),
+    "golang-migrate (Go)": (
+        {"current_database()": "'database_name'", "'public'": "'schema_name_1'", " || '\\x00' || 'schema_migrations'": ""},
+        (3244152297,)),
+    "river (Go)": ({"my-lock": "some content for hashing purposes"}, (1854036014321452184,)),
+    "advisory-lock (Node.js)": ({"my-lock": "test-lock"}, (-107789403, -1898803861)),
+    # Printed by the library (1.8.0).
+    "django-pglock (Python)": ({}, (6170642704201584368,)),
+    # Printed by the functions that the libraries call: Ruby's Zlib.crc32 and Digest::MD5, PHP's crc32.
+    "with_advisory_lock (Ruby)": ({}, (1153040885, 0)),
+    "good_job (Ruby)": ({"my-lock": "good_jobs-my-lock"}, (-3473632228379549256,)),
+    "Rails migrations": ({"current_database()": "'database_name'"}, (1528542959536221090,)),
+    "symfony/lock (PHP), PostgreSqlStore": ({}, (3300524533,)),
 }
 
 
@@ -84,6 +102,16 @@ def test_the_query_gives_what_the_library_locks(connect, db, library):
     old.execute("SELECT pg_advisory_xact_lock(%s)" if len(row) == 1 else "SELECT pg_advisory_xact_lock(%s::int, %s::int)", row)
     arguments = ", ".join(f"({query})" for query in selected(QUERIES[library].replace("my-lock", name), len(row)))
     assert db.execute(f"SELECT pg_try_advisory_xact_lock({arguments})").fetchone() == (False,)
+
+
+@pytest.mark.parametrize("library", COMPUTED)
+def test_the_query_gives_what_was_published(db, library):
+    query = QUERIES[library]
+    replacements, published = PUBLISHED[library]
+    for old, new in replacements.items():
+        assert old in query
+        query = query.replace(old, new)
+    assert db.execute(query).fetchone() == published
 
 
 def selected(query, columns):
