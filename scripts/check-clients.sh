@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Runs the client programs of tests/clients, with the drivers that people use, against a throwaway server.
+# Runs the client programs of tests/clients, with the drivers that people use, against a throwaway server;
+# with PG_RUNNING=1 against one that runs already and has the extension to create: that of PGHOST (the folder
+# of its socket), PGPORT, PGUSER and PGDATABASE, which has to listen on 127.0.0.1 too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -7,8 +9,12 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-need_cargo_pgrx
-need_postgres "${PG:-$(default_major)}"
+if [ -z "${PG_RUNNING:-}" ]; then
+  need_cargo_pgrx
+  need_postgres "${PG:-$(default_major)}"
+else
+  need_rust
+fi
 need_packages golang-go golang-github-lib-pq-dev default-jdk-headless libpostgresql-jdbc-java ruby ruby-pg \
   php-cli php-pgsql libdbi-perl libdbd-pg-perl libpq-dev libssl-dev gcc
 command -v npm >/dev/null || need_packages nodejs npm
@@ -26,25 +32,27 @@ if ! cmp -s "$clients/node/package.json" "$build/node/package.json"; then
 fi
 cp "$clients"/node/*.js "$build/node/"
 GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$build/go-cache quietly go go build -o "$build/go-client" "$clients/go/client.go"
-quietly java javac -d "$build/java" "$clients/java/Client.java"
+quietly java javac -cp /usr/share/java/postgresql.jar -d "$build/java" "$clients/java/Client.java"
 quietly c gcc -O2 -Wall -Werror -o "$build/c-client" -I"$(pg_config --includedir)" "$clients/c/client.c" -lpq -lcrypto
 quietly rust "$CARGO" build --locked --manifest-path "$clients/rust/Cargo.toml" --target-dir "$build/rust"
 
-say "building the extension"
-quietly clients-build build_package
-install_package
-server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-clients.XXXXXX")
-chmod 755 "$server"
-trap 'stop_server "$server"; rm -rf "$server"' EXIT
-# JDBC knows no Unix sockets.
-port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-start_server "$server" listen_addresses=127.0.0.1 "port=$port"
-export PGHOSTADDR=127.0.0.1 PGPORT=$port
+if [ -z "${PG_RUNNING:-}" ]; then
+  say "building the extension"
+  quietly clients-build build_package
+  install_package
+  server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-clients.XXXXXX")
+  chmod 755 "$server"
+  trap 'stop_server "$server"; rm -rf "$server"' EXIT
+  # JDBC knows no Unix sockets.
+  port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  start_server "$server" listen_addresses=127.0.0.1 "port=$port"
+  export PGPORT=$port
+  PATH=$("$PG_CONFIG" --bindir):$PATH
+fi
+export PGHOSTADDR=127.0.0.1
 GO_PQ_VERSION=$(dpkg-query -W -f '${Version}' golang-github-lib-pq-dev)
 export GO_PQ_VERSION
-psql=$("$PG_CONFIG" --bindir)/psql
-PATH=$("$PG_CONFIG" --bindir):$PATH
-"$psql" -Xqc 'CREATE EXTENSION advisory_keys'
+psql -Xqc 'SET client_min_messages = warning' -c 'CREATE EXTENSION IF NOT EXISTS advisory_keys'
 
 "$PYTHON" "$clients/matrix.py" \
   "psycopg=$PYTHON $clients/python/psycopg_client.py" \

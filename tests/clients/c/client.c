@@ -1,5 +1,6 @@
-/* C with libpq. An array parameter is sent in its text form, with quotes and backslashes escaped. */
+/* C with libpq. An array parameter is sent in its text form, with quotes and backslashes escaped; or in binary form. */
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <libpq-fe.h>
 #include <openssl/sha.h>
@@ -72,6 +73,40 @@ array_literal(char **parts, int count)
 	return literal;
 }
 
+static char *
+put_int(char *to, uint32_t value)
+{
+	value = htonl(value);
+	memcpy(to, &value, 4);
+	return to + 4;
+}
+
+/* The form of array_send(): dimensions, NULLs, type of the elements, size, lower bound; each element with its length. */
+static char *
+binary_array(char **parts, int count, int *length)
+{
+	size_t		size = 20;
+	char	   *array,
+			   *to;
+
+	for (int i = 0; i < count; i++)
+		size += 4 + strlen(parts[i]);
+	to = array = malloc(size);
+	to = put_int(to, 1);
+	to = put_int(to, 0);
+	to = put_int(to, 25);		/* text */
+	to = put_int(to, count);
+	to = put_int(to, 1);
+	for (int i = 0; i < count; i++)
+	{
+		to = put_int(to, strlen(parts[i]));
+		memcpy(to, parts[i], strlen(parts[i]));
+		to += strlen(parts[i]);
+	}
+	*length = size;
+	return array;
+}
+
 static void
 run(const char *statement)
 {
@@ -87,10 +122,8 @@ run(const char *statement)
 
 /* Prints the first column of the only row, or the SQLSTATE of an error after a rollback. */
 static void
-print_one(const char *statement, int count, const char *const *parameters)
+print_result(PGresult *result)
 {
-	PGresult   *result = PQexecParams(connection, statement, count, NULL, parameters, NULL, NULL, 0);
-
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
 		printf("%s", PQresultErrorField(result, PG_DIAG_SQLSTATE));
@@ -105,6 +138,37 @@ print_one(const char *statement, int count, const char *const *parameters)
 	PQclear(result);
 }
 
+static void
+print_one(const char *statement, int count, const char *const *parameters)
+{
+	print_result(PQexecParams(connection, statement, count, NULL, parameters, NULL, NULL, 0));
+}
+
+/* advisory_key of an array in text and in binary form, each with a statement that is prepared and one that is not. */
+static void
+print_keys(char **parts, int count, const char *text)
+{
+	int			length;
+	char	   *binary = binary_array(parts, count, &length);
+
+	for (int format = 0; format <= 1; format++)
+	{
+		const char *value = format ? binary : text;
+
+		printf(" ");
+		print_result(PQexecParams(connection, "SELECT advisory_key($1)", 1, NULL, &value, &length, &format, 0));
+		printf(" ");
+		print_result(PQexecPrepared(connection, "key", 1, &value, &length, &format, 0));
+	}
+	free(binary);
+}
+
+static int
+from_digit(char digit)
+{
+	return digit <= '9' ? digit - '0' : digit - 'a' + 10;
+}
+
 static char *
 from_hex(char *word)
 {
@@ -112,12 +176,7 @@ from_hex(char *word)
 	char	   *part = malloc(length + 1);
 
 	for (size_t i = 0; i < length; i++)
-	{
-		unsigned	byte;
-
-		sscanf(word + 2 * i, "%2x", &byte);
-		part[i] = (char) byte;
-	}
+		part[i] = from_digit(word[2 * i]) << 4 | from_digit(word[2 * i + 1]);
 	part[length] = '\0';
 	return part;
 }
@@ -149,8 +208,8 @@ answer(const char *command, char **words, int count)
 	}
 	else if (strcmp(command, "key") == 0)
 	{
-		printf("%s ", key);
-		print_one("SELECT advisory_key($1)", 1, parameters);
+		printf("%s", key);
+		print_keys(parts, n, parameters[0]);
 	}
 	else
 	{
@@ -175,7 +234,7 @@ answer(const char *command, char **words, int count)
 int
 main(void)
 {
-	static char line[1 << 20];
+	static char line[1 << 23];
 
 	connection = PQconnectdb("");
 	if (PQstatus(connection) != CONNECTION_OK)
@@ -183,6 +242,7 @@ main(void)
 		fprintf(stderr, "%s", PQerrorMessage(connection));
 		return 1;
 	}
+	PQclear(PQprepare(connection, "key", "SELECT advisory_key($1)", 1, NULL));
 	while (fgets(line, sizeof(line), stdin))
 	{
 		char	   *words[MAX_PARTS];

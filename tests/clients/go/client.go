@@ -28,6 +28,7 @@ func check(err error) {
 
 type client struct {
 	connection *sql.Conn
+	askKey     *sql.Stmt
 	tx         *sql.Tx
 }
 
@@ -63,9 +64,10 @@ func (c *client) answer(command string, words []string) any {
 	case "driver":
 		return "lib/pq " + os.Getenv("GO_PQ_VERSION")
 	case "key":
-		var key int64
+		var key, prepared int64
 		check(c.connection.QueryRowContext(context.Background(), "SELECT advisory_key($1)", pq.Array(parts)).Scan(&key))
-		return fmt.Sprint(ownKey(parts), key)
+		check(c.askKey.QueryRow(pq.Array(parts)).Scan(&prepared))
+		return fmt.Sprint(ownKey(parts), key, prepared)
 	case "try":
 		return c.try("SELECT try_lock_keys($1)", pq.Array(parts))
 	case "integer":
@@ -90,9 +92,11 @@ func main() {
 	check(err)
 	connection, err := database.Conn(context.Background())
 	check(err)
-	c := client{connection: connection}
+	askKey, err := connection.PrepareContext(context.Background(), "SELECT advisory_key($1)")
+	check(err)
+	c := client{connection: connection, askKey: askKey}
 	lines := bufio.NewScanner(os.Stdin)
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, 1<<23)
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
 		fmt.Println(c.answer(words[0], words[1:]))

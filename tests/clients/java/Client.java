@@ -11,8 +11,10 @@ import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Types;
 import java.util.Arrays;
 import java.util.HexFormat;
+import org.postgresql.PGStatement;
 
 public class Client {
     private final Connection connection;
@@ -44,6 +46,18 @@ public class Client {
         }
     }
 
+    /** The threshold says from which use on the server prepares the statement; 0 is never. */
+    private long key(int prepareThreshold, Object array, int type) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement("SELECT advisory_key(?)")) {
+            statement.unwrap(PGStatement.class).setPrepareThreshold(prepareThreshold);
+            statement.setObject(1, array, type);
+            try (ResultSet result = statement.executeQuery()) {
+                result.next();
+                return result.getLong(1);
+            }
+        }
+    }
+
     private Object answer(String command, String[] words) throws Exception {
         int first = command.equals("wait") ? 1 : 0;
         String[] parts = Arrays.stream(words).skip(first)
@@ -53,9 +67,12 @@ public class Client {
             case "driver":
                 return "pgjdbc " + connection.getMetaData().getDriverVersion();
             case "key":
-                Object key = one("SELECT advisory_key(?)", (Object) parts);
+                // As an array (which the driver sends in binary form), not prepared and prepared; as text without a type.
+                Array array = connection.createArrayOf("text", parts);
+                String keys = ownKey(parts) + " " + key(0, array, Types.ARRAY) + " " + key(1, array, Types.ARRAY)
+                    + " " + key(0, array.toString(), Types.OTHER);
                 connection.rollback();
-                return ownKey(parts) + " " + key;
+                return keys;
             case "try":
                 return one("SELECT try_lock_keys(?)", (Object) parts);
             case "integer":

@@ -15,7 +15,8 @@ await serve({
   driver: () => "postgres " + JSON.parse(readFileSync(new URL("node_modules/postgres/package.json", import.meta.url))).version,
   key: async (parts) => {
     const [{ key }] = await sql`SELECT advisory_key(${parts}) AS key`;
-    return [ownKey(parts), key].join(" ");
+    const [unprepared] = await sql.unsafe("SELECT advisory_key($1) AS key", [parts]);
+    return [ownKey(parts), key, unprepared.key].join(" ");
   },
   try: async (parts) => {
     await begin();

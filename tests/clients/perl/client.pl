@@ -16,9 +16,12 @@ sub attempt {
     return $locked ? 'true' : 'false';
 }
 
+# Both forms that DBD::Pg knows: prepared by the server, and not.
+my @ask_key = map { $db->prepare('SELECT advisory_key(?)', { pg_server_prepare => $_, pg_switch_prepared => 1 }) } 1, 0;
+
 my %answer = (
     driver  => sub { "DBD::Pg $DBD::Pg::VERSION" },
-    key     => sub { join ' ', own_key(@_), $db->selectrow_array('SELECT advisory_key(?)', undef, [@_]) },
+    key     => sub { join ' ', own_key(@_), map { $db->selectrow_array($_, undef, [@_]) } @ask_key },
     try     => sub { attempt('SELECT try_lock_keys(?)', [@_]) },
     integer => sub { attempt('SELECT pg_try_advisory_xact_lock(?)', own_key(@_)) },
     fail    => sub {

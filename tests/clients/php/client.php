@@ -11,6 +11,9 @@ function array_literal(array $parts): string
     return '{' . implode(',', array_map(fn ($part) => '"' . addcslashes($part, '"\\') . '"', $parts)) . '}';
 }
 
+// Prepared by the server, with parameters but not prepared, and with the values written into the statement.
+const WAYS = [[], [PDO::PGSQL_ATTR_DISABLE_PREPARES => true], [PDO::ATTR_EMULATE_PREPARES => true]];
+
 $pdo = new PDO('pgsql:', options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
 
 $one = function (string $statement, ...$parameters) use ($pdo) {
@@ -30,7 +33,11 @@ while (($line = fgets(STDIN)) !== false) {
     $parts = array_map(fn ($word) => $word === '-' ? '' : hex2bin($word), $words);
     echo match ($command) {
         'driver' => 'PDO_PGSQL ' . PHP_VERSION,
-        'key' => own_key($parts) . ' ' . $one('SELECT advisory_key(?)', array_literal($parts)),
+        'key' => implode(' ', [own_key($parts), ...array_map(function ($way) use ($pdo, $parts) {
+            $statement = $pdo->prepare('SELECT advisory_key(?)', $way);
+            $statement->execute([array_literal($parts)]);
+            return $statement->fetchColumn();
+        }, WAYS)]),
         'try' => $attempt('SELECT try_lock_keys(?)', array_literal($parts)),
         'integer' => $attempt('SELECT pg_try_advisory_xact_lock(?)', own_key($parts)),
         'wait' => $attempt('SELECT try_lock_keys(?, timeout => ?)', array_literal($parts), "{$milliseconds}ms"),

@@ -17,13 +17,13 @@ ask() {
 # The name as an expression of SQL: the parts' bytes, converted by the server.
 array() {
   local word parts=()
-  for word in "$@"; do parts+=("convert_from('\\x${word#-}', 'UTF8')"); done
-  (IFS=,; printf 'ARRAY[%s]' "${parts[*]}")
+  for word in "$@"; do parts+=("convert_from('\\x$word', 'UTF8')"); done
+  (IFS=,; printf 'ARRAY[%s]::text[]' "${parts[*]}")
 }
 
 own_key() {
   local word hex=''
-  for word in "$@"; do hex+=2d${word#-}; done
+  for word in "$@"; do hex+=2d$word; done
   # bash's integers have 64 bits and a sign, as keys have.
   echo $((16#$(printf '%b' "$(sed 's/^2d//; s/../\\x&/g' <<<"$hex")" | sha256sum | cut -c1-16)))
 }
@@ -34,12 +34,16 @@ BEGIN; \set busy 1
 boolean() { sed 's/^t$/true/; s/^f$/false/'; }
 
 ask '\set VERBOSITY sqlstate'
+ask 'PREPARE key AS SELECT advisory_key($1);'
 while read -r command words; do
-  # shellcheck disable=SC2086
-  set -- $words
+  set --
+  for word in $words; do
+    [ "$word" != - ] || word=
+    set -- "$@" "$word"
+  done
   case $command in
     driver) psql --version | sed 's/(.*) //; s/ (.*//' ;;
-    key) printf '%s %s\n' "$(own_key "$@")" "$(ask "SELECT advisory_key($(array "$@"));")" ;;
+    key) printf '%s %s %s\n' "$(own_key "$@")" "$(ask "SELECT advisory_key($(array "$@"));")" "$(ask "EXECUTE key($(array "$@"));")" ;;
     try) begin; ask "SELECT try_lock_keys($(array "$@"));" | boolean ;;
     integer) begin; ask "SELECT pg_try_advisory_xact_lock($(own_key "$@"));" | boolean ;;
     wait) begin; milliseconds=$1; shift; ask "SELECT try_lock_keys($(array "$@"), timeout => '${milliseconds}ms');" | boolean ;;

@@ -41,7 +41,7 @@ class Client:
     def do_fail(self, parts):
         try:
             self._one("SELECT lock_keys($1, timeout => '0')", parts)
-        except asyncpg.LockNotAvailableError as error:
+        except asyncpg.PostgresError as error:  # LockNotAvailableError when refused
             self._run(self.transaction.rollback())
             self.transaction = None
             return error.sqlstate

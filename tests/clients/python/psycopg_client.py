@@ -34,7 +34,7 @@ class Client:
     def do_fail(self, parts):
         try:
             self._one("SELECT lock_keys(%s, timeout => '0')", parts)
-        except psycopg.errors.LockNotAvailable as error:
+        except psycopg.Error as error:  # psycopg.errors.LockNotAvailable when refused
             self.connection.rollback()
             return error.sqlstate
 

@@ -10,12 +10,21 @@ class Client
   def initialize
     @connection = PG.connect
     @array = PG::TextEncoder::Array.new
+    # With these, arrays can be passed as they are.
+    @types = PG::BasicTypeMapForQueries.new(@connection)
+    @connection.prepare("key", "SELECT advisory_key($1)")
   end
 
   def driver = "pg #{PG::VERSION}"
 
   def key(parts)
-    [own_key(parts), one("SELECT advisory_key($1)", @array.encode(parts))].join(" ")
+    ask = "SELECT advisory_key($1)"
+    [
+      own_key(parts),
+      one(ask, @array.encode(parts)),
+      @connection.exec_params(ask, [parts], 0, @types).getvalue(0, 0),
+      @connection.exec_prepared("key", [@array.encode(parts)]).getvalue(0, 0)
+    ].join(" ")
   end
 
   def try(parts) = attempt("SELECT try_lock_keys($1)", @array.encode(parts))
@@ -28,7 +37,7 @@ class Client
 
   def fail(parts)
     attempt("SELECT lock_keys($1, timeout => '0')", @array.encode(parts))
-  rescue PG::LockNotAvailable => error
+  rescue PG::Error => error # PG::LockNotAvailable when refused
     @connection.exec("ROLLBACK")
     error.result.error_field(PG::PG_DIAG_SQLSTATE)
   end

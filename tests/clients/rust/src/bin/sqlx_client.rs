@@ -21,12 +21,13 @@ async fn main() {
         let answer = match command {
             Command::Driver => version("sqlx"),
             Command::Key(parts) => {
-                let key: i64 = sqlx::query_scalar("SELECT advisory_key($1)")
-                    .bind(&parts)
-                    .fetch_one(&mut connection)
-                    .await
-                    .expect("a key");
-                format!("{} {key}", own_key(&parts))
+                let mut keys = vec![own_key(&parts)];
+                // Kept as a prepared statement, and not.
+                for persistent in [true, false] {
+                    let query = sqlx::query_scalar("SELECT advisory_key($1)").persistent(persistent);
+                    keys.push(query.bind(&parts).fetch_one(&mut connection).await.expect("a key"));
+                }
+                keys.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
             }
             Command::Try(parts) => {
                 let query = sqlx::query_scalar("SELECT try_lock_keys($1)").bind(parts);
