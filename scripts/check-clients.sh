@@ -15,7 +15,7 @@ if [ -z "${PG_RUNNING:-}" ]; then
 else
   need_rust
 fi
-need_packages golang-go golang-github-lib-pq-dev default-jdk-headless libpostgresql-jdbc-java ruby ruby-pg \
+need_packages golang-go golang-github-lib-pq-dev golang-github-jackc-pgx-v4-dev default-jdk-headless libpostgresql-jdbc-java ruby ruby-pg \
   php-cli php-pgsql libdbi-perl libdbd-pg-perl libpq-dev libssl-dev gcc
 command -v npm >/dev/null || need_packages nodejs npm
 need_python_packages tests/clients/python/requirements.txt
@@ -31,7 +31,10 @@ if ! cmp -s "$clients/node/package.json" "$build/node/package.json"; then
   (cd "$build/node" && quietly npm npm install --no-audit --no-fund --no-package-lock)
 fi
 cp "$clients"/node/*.js "$build/node/"
-GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$build/go-cache quietly go go build -o "$build/go-client" "$clients/go/client.go"
+for driver in pq pgx; do
+  (cd "$clients/go" && GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$build/go-cache \
+    quietly "go-$driver" go build -o "$build/go-$driver" protocol.go "${driver}_client.go")
+done
 quietly java javac -cp /usr/share/java/postgresql.jar -d "$build/java" "$clients/java/Client.java"
 quietly c gcc -O2 -Wall -Werror -o "$build/c-client" -I"$(pg_config --includedir)" "$clients/c/client.c" -lpq -lcrypto
 quietly rust "$CARGO" build --locked --manifest-path "$clients/rust/Cargo.toml" --target-dir "$build/rust"
@@ -51,7 +54,8 @@ if [ -z "${PG_RUNNING:-}" ]; then
 fi
 export PGHOSTADDR=127.0.0.1
 GO_PQ_VERSION=$(dpkg-query -W -f '${Version}' golang-github-lib-pq-dev)
-export GO_PQ_VERSION
+GO_PGX_VERSION=$(dpkg-query -W -f '${Version}' golang-github-jackc-pgx-v4-dev)
+export GO_PQ_VERSION GO_PGX_VERSION
 psql -Xqc 'SET client_min_messages = warning' -c 'CREATE EXTENSION IF NOT EXISTS advisory_keys'
 
 "$PYTHON" "$clients/matrix.py" \
@@ -60,7 +64,8 @@ psql -Xqc 'SET client_min_messages = warning' -c 'CREATE EXTENSION IF NOT EXISTS
   "sqlalchemy=$PYTHON $clients/python/sqlalchemy_client.py" \
   "node-pg=node $build/node/pg_client.js" \
   "node-postgres=node $build/node/postgres_client.js" \
-  "go=env -u PGHOSTADDR $build/go-client" \
+  "go-pq=env -u PGHOSTADDR $build/go-pq" \
+  "go-pgx=env -u PGHOSTADDR $build/go-pgx" \
   "java=java -cp $build/java:/usr/share/java/postgresql.jar Client" \
   "ruby=ruby $clients/ruby/client.rb" \
   "php=php $clients/php/client.php" \
