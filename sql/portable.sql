@@ -24,6 +24,12 @@ BEGIN
             DETAIL = 'It has the same functions as the portable edition.',
             HINT = 'Use the extension, or drop it first.';
   END IF;
+  IF pg_catalog.current_schema() IS NULL THEN
+    RAISE EXCEPTION 'no schema has been selected to install into'
+      USING ERRCODE = 'invalid_schema_name',
+            DETAIL = pg_catalog.format('The search_path is %s.', pg_catalog.current_setting('search_path')),
+            HINT = 'Create the first schema of the search_path, or set another search_path.';
+  END IF;
 END $$;
 
 -- What the functions call of each other is found in the schema that they are installed in: those for
@@ -103,11 +109,15 @@ END $$;
 -- Checks the argument "session" and the setting advisory_keys.session_locks.
 CREATE OR REPLACE FUNCTION _advisory_keys_level(session boolean) RETURNS void
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  setting text;
 BEGIN
   IF session IS NULL THEN
     RAISE EXCEPTION 'argument "session" must not be null' USING ERRCODE = 'null_value_not_allowed';
   ELSIF session THEN
-    CASE current_setting('advisory_keys.session_locks', true)
+    setting := coalesce(nullif(current_setting('advisory_keys.session_locks', true), ''), 'on');
+    CASE lower(setting)
+      WHEN 'on' THEN
       WHEN 'off' THEN
         RAISE EXCEPTION 'session-level locks are switched off' USING ERRCODE = 'object_not_in_prerequisite_state',
           DETAIL = '"advisory_keys.session_locks" is "off".',
@@ -116,17 +126,19 @@ BEGIN
         RAISE WARNING 'session-level lock taken by name' USING DETAIL = '"advisory_keys.session_locks" is "warn".',
           HINT = 'Lock at transaction level if this role connects through a transaction pooler.';
       ELSE
+        RAISE EXCEPTION 'invalid value for parameter "advisory_keys.session_locks": "%"', setting
+          USING ERRCODE = 'invalid_parameter_value', HINT = 'Available values: on, warn, off.';
     END CASE;
   END IF;
 END $$;
 
--- Does this session hold the lock in exactly this mode, at whatever level?
+-- Does this session hold the lock in exactly this mode, at whatever level? Its own locks are all of this
+-- database, so there is no need to look that up, which would take a lock itself.
 CREATE OR REPLACE FUNCTION _advisory_keys_held(key bigint, lock_mode text) RETURNS boolean
 LANGUAGE sql VOLATILE AS $$
   SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND pid = pg_backend_pid() AND granted AND mode = lock_mode
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (classid::bigint << 32) | objid::bigint = key)
 $$;
 
@@ -138,7 +150,10 @@ DECLARE
   name text;
   shown text;
 BEGIN
-  IF current_setting('advisory_keys.show_keys', true) IN ('off', 'false', 'no', '0') THEN
+  -- A value that is not known hides them too.
+  IF lower(coalesce(nullif(current_setting('advisory_keys.show_keys', true), ''), 'on'))
+    NOT IN ('on', 'true', 't', 'yes', 'y', '1')
+  THEN
     RETURN key::text;
   END IF;
   IF array_ndims(keys) = 1 THEN
@@ -206,41 +221,48 @@ $$;
 -- it names query_canceled and assert_failure because OTHERS leaves those two out.
 --
 -- Postgres serves a cancel before each statement. So what is taken is noted by the statement that takes it,
--- and none stands behind the outer block.
+-- and none stands behind the outer block. What is taken is released before anything else is done, which
+-- may fail when the lock table is full.
 CREATE OR REPLACE FUNCTION _advisory_keys_lock(keys text[], timeout interval, shared boolean, session boolean)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
-  sorted CONSTANT bigint[] := _advisory_keys_of(keys);
-  most CONSTANT int := coalesce(nullif(current_setting('advisory_keys.max_keys_per_call', true), ''), '1000');
-  lock_timeout CONSTANT text := current_setting('lock_timeout');
+  sorted bigint[];
+  most text;
   lock_mode text;
   k bigint;
   taken bigint[] := '{}';
   waiting boolean := false;   -- for k, which was not held in this mode before
   waited boolean := false;
+  lock_timeout text;
   deadline timestamptz;
   left_ms numeric;
   missing bigint;
 BEGIN
-  IF timeout < '0' THEN
+  IF keys IS NOT NULL AND timeout < '0' THEN
     RAISE EXCEPTION 'timeout must not be negative' USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Use ''0'' not to wait at all, or NULL to wait without a limit.';
   END IF;
-  lock_mode := _advisory_keys_mode(shared);
-  PERFORM _advisory_keys_level(session);
-  IF array_ndims(keys) = 2 AND array_length(keys, 1) > most THEN
-    RAISE EXCEPTION 'too many keys in one call' USING ERRCODE = 'program_limit_exceeded',
-      DETAIL = format('The array has %s keys, "advisory_keys.max_keys_per_call" is %s.', array_length(keys, 1), most),
-      HINT = 'Lock something coarser, or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
-  END IF;
-
-  IF timeout = '0' AND NOT session AND cardinality(sorted) = 1 THEN
-    -- The commonest call; with one key there is nothing to give back.
-    IF (CASE WHEN shared THEN pg_try_advisory_xact_lock_shared(sorted[1]) ELSE pg_try_advisory_xact_lock(sorted[1]) END) THEN
-      RETURN NULL;
+  IF array_ndims(keys) = 2 THEN
+    most := coalesce(nullif(current_setting('advisory_keys.max_keys_per_call', true), ''), '1000');
+    IF most !~ '^[0-9]{1,10}$' THEN
+      RAISE EXCEPTION 'invalid value for parameter "advisory_keys.max_keys_per_call": "%"', most
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'It is a number of keys.';
+    ELSIF array_length(keys, 1) > most::bigint THEN
+      RAISE EXCEPTION 'too many keys in one call' USING ERRCODE = 'program_limit_exceeded',
+        DETAIL = format('The array has %s keys, "advisory_keys.max_keys_per_call" is %s.', array_length(keys, 1), most),
+        HINT = 'Lock something coarser, or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
     END IF;
-    RETURN sorted[1];
+  END IF;
+  sorted := _advisory_keys_of(keys);
+  lock_mode := _advisory_keys_mode(shared);
+  IF session IS DISTINCT FROM false THEN
+    PERFORM _advisory_keys_level(session);
+  ELSIF timeout = '0' AND cardinality(sorted) = 1 THEN
+    -- The commonest call; with one key there is nothing to give back.
+    RETURN CASE WHEN CASE WHEN shared THEN pg_try_advisory_xact_lock_shared(sorted[1])
+                          ELSE pg_try_advisory_xact_lock(sorted[1]) END
+           THEN NULL ELSE sorted[1] END;
   END IF;
 
   BEGIN
@@ -251,11 +273,12 @@ BEGIN
              WHEN shared THEN pg_try_advisory_xact_lock_shared(k)
              ELSE pg_try_advisory_xact_lock(k) END
         THEN taken || k ELSE taken END;
-      CONTINUE WHEN k = ANY (taken);
+      CONTINUE WHEN k = taken[cardinality(taken)];
 
       missing := k;
       EXIT WHEN timeout = '0';
       IF deadline IS NULL THEN
+        lock_timeout := current_setting('lock_timeout');
         left_ms := _advisory_keys_milliseconds(coalesce(timeout, lock_timeout::interval));
         deadline := CASE WHEN left_ms > 1e14 OR timeout IS NULL AND left_ms = 0 THEN 'infinity'
                          ELSE clock_timestamp() + left_ms::float8 * interval '1 ms' END;
@@ -295,19 +318,20 @@ BEGIN
         DETAIL = 'What this transaction reads may be older than what the previous holder left.',
         HINT = 'Use READ COMMITTED, or lock at session level before BEGIN.';
     END IF;
+    RETURN NULL;
   EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
     IF session THEN
-      IF waiting AND NOT k = ANY (taken) AND _advisory_keys_held(k, lock_mode) THEN
-        taken := taken || k;
-      END IF;
       PERFORM CASE WHEN shared THEN pg_advisory_unlock_shared(t) ELSE pg_advisory_unlock(t) END
         FROM unnest(taken) AS t;
+      IF waiting AND k IS DISTINCT FROM taken[cardinality(taken)] AND _advisory_keys_held(k, lock_mode) THEN
+        PERFORM CASE WHEN shared THEN pg_advisory_unlock_shared(k) ELSE pg_advisory_unlock(k) END;
+      END IF;
     END IF;
     IF SQLSTATE <> 'AK001' THEN
       RAISE;
     END IF;
+    RETURN missing;
   END;
-  RETURN missing;
 END $$;
 
 CREATE OR REPLACE FUNCTION try_lock_keys(
@@ -379,9 +403,11 @@ DECLARE
   sorted CONSTANT bigint[] := _advisory_keys_of(keys);
   lock_mode CONSTANT text := _advisory_keys_mode(shared);
 BEGIN
-  RETURN NOT EXISTS (
-    SELECT FROM unnest(sorted) AS k
-    WHERE NOT _advisory_keys_held(k, 'ExclusiveLock') AND NOT (shared AND _advisory_keys_held(k, lock_mode)));
+  RETURN cardinality(sorted) = (
+    SELECT count(DISTINCT (classid::bigint << 32) | objid::bigint) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND pid = pg_backend_pid() AND granted
+      AND mode IN ('ExclusiveLock', lock_mode)
+      AND (classid::bigint << 32) | objid::bigint = ANY (sorted));
 END $$;
 
 CREATE OR REPLACE FUNCTION keys_available(keys text[], shared boolean DEFAULT false) RETURNS boolean
