@@ -36,6 +36,37 @@ CREATE EXTENSION advisory_keys SCHEMA regress_ak_schema;
 CREATE EXTENSION advisory_keys SCHEMA "regress ak schema";
 \set VERBOSITY sqlstate
 
+-- Who may create objects in a schema may install it there, without being a superuser, and all may call it.
+CREATE ROLE regress_ak_owner;
+CREATE ROLE regress_ak_guest;
+BEGIN;
+CREATE SCHEMA regress_ak_owned AUTHORIZATION regress_ak_owner;
+GRANT USAGE ON SCHEMA regress_ak_owned TO regress_ak_guest;
+SET LOCAL search_path = regress_ak_owned;
+SET LOCAL ROLE regress_ak_owner;
+-- Without its BEGIN and COMMIT, to be rolled back below.
+\set body `sed '/^BEGIN;$/d; /^COMMIT;$/d' "$PG_ABS_SRCDIR/portable.sql"`
+\set ECHO none
+\o /dev/null
+:body
+\o
+\set ECHO all
+SET LOCAL ROLE regress_ak_guest;
+SELECT regress_ak_owned.try_lock_keys('{{a},{b}}', timeout => '1 s', session => true),
+    regress_ak_owned.holds_keys('{a}'), regress_ak_owned.keys_available('{b}'),
+    regress_ak_owned.unlock_keys('{{a},{b}}'), regress_ak_owned.advisory_key('{order,42}');
+SELECT count(*) FROM regress_ak_owned.advisory_locks;
+ROLLBACK;
+DROP ROLE regress_ak_owner, regress_ak_guest;
+
+-- It goes nowhere by itself when the search_path names no schema that exists.
+SET search_path = regress_ak_nowhere;
+\set check `sed -n '/^DO/,/^END/p' "$PG_ABS_SRCDIR/portable.sql"`
+\set VERBOSITY default
+:check
+\set VERBOSITY sqlstate
+RESET search_path;
+
 -- Uninstalling as its file says leaves nothing, and the extension has its way.
 \! sed -n '/^-- Uninstall/,/^--$/s/^--   //p' "$PG_ABS_SRCDIR/portable.sql" > "$PG_ABS_SRCDIR/uninstall.sql"
 \set uninstall :srcdir '/uninstall.sql'
@@ -48,7 +79,6 @@ CREATE EXTENSION advisory_keys SCHEMA regress_ak_schema;
 SELECT regress_ak_schema.advisory_key('{order,42}');
 
 -- Beside the extension it is refused: this is how its file begins.
-\set check `sed -n '/^DO/,/^END/p' "$PG_ABS_SRCDIR/portable.sql"`
 \set VERBOSITY default
 :check
 ROLLBACK;
