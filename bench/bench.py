@@ -229,8 +229,9 @@ def the_view(db, rounds):
 
 
 def portable(db, rounds):
-    """The portable edition, in a database of its own: its key over a table, and locking in a loop."""
-    count, loops = 100_000, 20_000
+    """The portable edition, in a database of its own: its key, over a table and in statements with one
+    each, and locking in a loop."""
+    count, loops, statements = 100_000, 20_000, 2_000
     db.execute("DROP DATABASE IF EXISTS bench_portable")
     db.execute("CREATE DATABASE bench_portable")
     loop = """DO $$ DECLARE a text[]; BEGIN FOR i IN 1..%d LOOP
@@ -250,8 +251,18 @@ def portable(db, rounds):
         def scan(expression):
             return lambda: seconds(other, f"SELECT count({expression}) FROM names") / count * 1e9
 
+        def one_by_one(expression):
+            def run():
+                begun = time.perf_counter()
+                for i in range(statements):
+                    other.execute(f"SELECT {expression} FROM (SELECT ARRAY['order', '{i}'] AS k OFFSET 0) AS name",
+                                  prepare=False)
+                return (time.perf_counter() - begun) / statements * 1e6
+            return run
+
         figures = medians(rounds, {
             "scan": scan("k"), "key": scan("advisory_key(k)"), "sql": scan(SQL_KEY),
+            "one key": one_by_one("advisory_key(k)"), "one sql": one_by_one(SQL_KEY),
             "try": locking(other, "try_lock_keys(a)"), "native try": locking(db, "try_lock_keys(a)"),
             "wait": locking(other, "try_lock_keys(a, timeout => '1s', session => true), unlock_keys(a)"),
             "native wait": locking(db, "try_lock_keys(a, timeout => '1s', session => true), unlock_keys(a)"),
@@ -259,7 +270,9 @@ def portable(db, rounds):
     db.execute("DROP DATABASE bench_portable")
     key, expression = figures["key"] - figures["scan"], figures["sql"] - figures["scan"]
     return [
-        row("portable advisory_key / the SQL expression", key, expression, "ns", key / expression, "<= 1.5"),
+        row("portable advisory_key / the SQL expression, over a table", key, expression, "ns", key / expression, "<= 1.5"),
+        row("portable advisory_key / the SQL expression, a statement each", figures["one key"], figures["one sql"], "us",
+            figures["one key"] / figures["one sql"], "<= 1.5"),
         row("portable try_lock_keys / native, in a loop", figures["try"], figures["native try"], "ns",
             figures["try"] / figures["native try"]),
         row("portable session lock + unlock with timeout / native", figures["wait"], figures["native wait"], "ns",
