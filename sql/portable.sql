@@ -220,9 +220,9 @@ $$;
 -- what is really held decides. Other errors leave through the outer block, which gives back what was taken;
 -- it names query_canceled and assert_failure because OTHERS leaves those two out.
 --
--- Postgres serves a cancel before each statement. So what is taken is noted by the statement that takes it,
--- and none stands behind the outer block. What is taken is released before anything else is done, which
--- may fail when the lock table is full.
+-- Postgres serves a cancel before each statement. So what is taken or released is noted by the very statement
+-- that does it, and none stands behind the outer block. After an error, what was taken is released before
+-- anything else is done: that may fail when the lock table is full.
 CREATE OR REPLACE FUNCTION _advisory_keys_lock(keys text[], timeout interval, shared boolean, session boolean)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
@@ -309,7 +309,15 @@ BEGIN
     END LOOP;
 
     IF missing IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'AK001';
+      IF NOT session THEN
+        RAISE EXCEPTION USING ERRCODE = 'AK001';
+      END IF;
+      WHILE cardinality(taken) > 0 LOOP
+        taken := CASE WHEN CASE WHEN shared THEN pg_advisory_unlock_shared(taken[cardinality(taken)])
+                                ELSE pg_advisory_unlock(taken[cardinality(taken)]) END
+                 THEN trim_array(taken, 1) END;
+      END LOOP;
+      RETURN missing;
     END IF;
     -- At session level it would not be old outside a transaction block, and SQL cannot tell whether
     -- there is one.
@@ -320,17 +328,21 @@ BEGIN
     END IF;
     RETURN NULL;
   EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+    IF SQLSTATE = 'AK001' THEN
+      RETURN missing;
+    END IF;
     IF session THEN
-      PERFORM CASE WHEN shared THEN pg_advisory_unlock_shared(t) ELSE pg_advisory_unlock(t) END
-        FROM unnest(taken) AS t;
-      IF waiting AND k IS DISTINCT FROM taken[cardinality(taken)] AND _advisory_keys_held(k, lock_mode) THEN
+      waiting := waiting AND k IS DISTINCT FROM taken[cardinality(taken)];
+      WHILE cardinality(taken) > 0 LOOP
+        taken := CASE WHEN CASE WHEN shared THEN pg_advisory_unlock_shared(taken[cardinality(taken)])
+                                ELSE pg_advisory_unlock(taken[cardinality(taken)]) END
+                 THEN trim_array(taken, 1) END;
+      END LOOP;
+      IF waiting AND _advisory_keys_held(k, lock_mode) THEN
         PERFORM CASE WHEN shared THEN pg_advisory_unlock_shared(k) ELSE pg_advisory_unlock(k) END;
       END IF;
     END IF;
-    IF SQLSTATE <> 'AK001' THEN
-      RAISE;
-    END IF;
-    RETURN missing;
+    RAISE;
   END;
 END $$;
 
