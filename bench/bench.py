@@ -73,18 +73,19 @@ def seconds(db, statement, parameters=None):
     return time.perf_counter() - begun
 
 
-def keys_of_a_table(db, rounds):
-    """advisory_key over a table, net of the scan, in nanoseconds per row."""
-    count = 300_000
+def table_of_names(db, count):
+    """Makes a table of names k; a function that measures an expression over it, in nanoseconds per row."""
     db.execute("DROP TABLE IF EXISTS bench_names")
     db.execute(
         "CREATE TABLE bench_names AS SELECT ARRAY['SIGNUP-EMAIL', 'user' || i || '@example.com'] AS k"
         " FROM generate_series(1, %s::int) AS i", [count])
     db.execute("VACUUM ANALYZE bench_names")
+    return lambda expression: lambda: seconds(db, f"SELECT count({expression}) FROM bench_names") / count * 1e9
 
-    def scan(expression):
-        return lambda: seconds(db, f"SELECT count({expression}) FROM bench_names") / count * 1e9
 
+def keys_of_a_table(db, rounds):
+    """advisory_key over a table, net of the scan, in nanoseconds per row."""
+    scan = table_of_names(db, 300_000)
     figures = medians(rounds * 3, {
         "scan": scan("k"),
         "hashtextextended": scan("hashtextextended(array_to_string(k, '-'), 0)"),
@@ -231,7 +232,7 @@ def the_view(db, rounds):
 def portable(db, rounds):
     """The portable edition, in a database of its own: its key, over a table and in statements with one
     each, and locking in a loop."""
-    count, loops, statements = 100_000, 20_000, 2_000
+    loops, statements = 20_000, 2_000
     db.execute("DROP DATABASE IF EXISTS bench_portable")
     db.execute("CREATE DATABASE bench_portable")
     loop = """DO $$ DECLARE a text[]; BEGIN FOR i IN 1..%d LOOP
@@ -244,12 +245,7 @@ def portable(db, rounds):
         other.execute("SET jit = off")
         other.execute("SET max_parallel_workers_per_gather = 0")
         other.execute(PORTABLE.read_text(encoding="utf-8"))
-        other.execute("CREATE TABLE names AS SELECT ARRAY['SIGNUP-EMAIL', 'user' || i || '@example.com'] AS k"
-                      " FROM generate_series(1, %s::int) AS i", [count])
-        other.execute("VACUUM ANALYZE names")
-
-        def scan(expression):
-            return lambda: seconds(other, f"SELECT count({expression}) FROM names") / count * 1e9
+        scan = table_of_names(other, 100_000)
 
         def one_by_one(expression):
             def run():

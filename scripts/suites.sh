@@ -54,18 +54,3 @@ run_live() {
   need_python_packages tests/live/requirements.txt
   "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
 }
-
-# run_torture [OPTION…]: on a server of its own, which is killed now and then.
-run_torture() {
-  local manifest=$PROJECT/tests/torture/Cargo.toml folder status=0
-  "$CARGO" test --quiet --locked --manifest-path "$manifest" --target-dir "$PROJECT/target/torture"
-  folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-torture.XXXXXX")
-  chmod 755 "$folder"
-  if is_root; then chown postgres "$folder"; fi
-  "$CARGO" run --quiet --locked --manifest-path "$manifest" --target-dir "$PROJECT/target/torture" -- \
-    --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" \
-    --report "$PROJECT/target/torture-pg$(major_of "$PG_CONFIG").json" "$@" || status=$?
-  [ $status -eq 0 ] || tail -n 30 "$folder/server.log" >&2
-  rm -rf "$folder"
-  return $status
-}

@@ -5,14 +5,23 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
-# shellcheck source=scripts/server.sh
-. scripts/server.sh
-# shellcheck source=scripts/suites.sh
-. scripts/suites.sh
 
 need_cargo_pgrx
 major=${PG:-$(default_major)}
 need_postgres "$major"
 build_package
 install_package
-run_torture --size "${SIZE:-quick}" --minutes "${MINUTES:-60}" "$@"
+
+manifest=tests/torture/Cargo.toml
+"$CARGO" test --quiet --locked --manifest-path "$manifest" --target-dir target/torture
+# The program makes its server here, which is killed now and then.
+folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-torture.XXXXXX")
+chmod 755 "$folder"
+if is_root; then chown postgres "$folder"; fi
+trap 'rm -rf "$folder"' EXIT
+if ! "$CARGO" run --quiet --locked --manifest-path "$manifest" --target-dir target/torture -- \
+  --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" --report "target/torture-pg$major.json" \
+  --size "${SIZE:-quick}" --minutes "${MINUTES:-60}" "$@"; then
+  tail -n 30 "$folder/server.log" >&2
+  exit 1
+fi

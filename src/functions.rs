@@ -87,20 +87,14 @@ fn unlock_key(key: &NamedKey<'_>, mode: Mode) -> bool {
 
 #[cold]
 fn warn_not_released(key: &NamedKey<'_>, lock: &AdvisoryLock, mode: Mode) {
-    let (wanted, other) = match mode {
-        Mode::Exclusive => ("exclusive", Mode::Shared),
-        Mode::Shared => ("shared", Mode::Exclusive),
+    let (wanted, other, pass_other) = match mode {
+        Mode::Exclusive => ("exclusive", Mode::Shared, "Pass shared => true to release it."),
+        Mode::Shared => ("shared", Mode::Exclusive, "Pass shared => false to release it."),
     };
     let (fact, cure) = if lock.held(mode) {
         (" is held at transaction level.", Some("It is released when the transaction ends."))
     } else if lock.held(other) {
-        (
-            " is held in the other mode.",
-            Some(match other {
-                Mode::Shared => "Pass shared => true to release it.",
-                Mode::Exclusive => "Pass shared => false to release it.",
-            }),
-        )
+        (" is held in the other mode.", Some(pass_other))
     } else {
         (" is not held.", None)
     };

@@ -37,10 +37,10 @@ impl NamedKey<'_> {
     ///
     /// May look into the catalog, so it must not be called while a lock is waited for.
     pub fn describe(&self) -> Vec<u8> {
-        let name = self.name();
-        if !settings::show_keys() || !client_can_show(&name) {
+        let shown = settings::show_keys().then(|| self.name()).filter(|name| client_can_show(name));
+        let Some(name) = shown else {
             return self.key.to_string().into_bytes();
-        }
+        };
         let mut text = vec![b'"'];
         text.extend(name);
         text.extend(format!("\" ({})", self.key).into_bytes());

@@ -108,7 +108,7 @@ fn attach() -> Option<NameRecord<'static>> {
         return None;
     }
     segment::attach();
-    (!SETS.load(Ordering::Relaxed).is_null()).then(name_record)?
+    name_record()
 }
 
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]

@@ -6,7 +6,10 @@ import os
 import pathlib
 import threading
 import time
+import uuid
+from contextlib import ExitStack, closing, contextmanager
 
+import psycopg
 import pytest
 
 PATIENCE = 20
@@ -24,12 +27,41 @@ def native_only(reason):
     return pytest.mark.skipif(PORTABLE, reason=reason)
 
 
+def install_portable(db):
+    """Puts the portable edition into a database."""
+    db.execute(PORTABLE_SQL.read_text(encoding="utf-8"))
+
+
 def install(db):
     """Puts the edition that is tested into a database."""
     if PORTABLE:
-        db.execute(PORTABLE_SQL.read_text(encoding="utf-8"))
+        install_portable(db)
     else:
         db.execute("CREATE EXTENSION advisory_keys")
+
+
+@contextmanager
+def scratch_database(prefix, options="", admin=None, install=install):
+    """A new database with the edition that is tested, or what else `install` puts there; its name. Dropped
+    in the end. `admin` is a connection to its server, if that is another than the tests'."""
+    name = f"live_{prefix}_{uuid.uuid4().hex[:12]}"
+    with ExitStack() as stack:
+        if admin is None:
+            admin = stack.enter_context(psycopg.connect(dbname="postgres", autocommit=True))
+        admin.execute(f"CREATE DATABASE {name} {options}")
+        stack.callback(admin.execute, f"DROP DATABASE {name} WITH (FORCE)")
+        with psycopg.connect(
+            host=admin.info.host, port=admin.info.port, user=admin.info.user, dbname=name, autocommit=True
+        ) as db:
+            install(db)
+        yield name
+
+
+@contextmanager
+def connections(open_one):
+    """A factory of connections that calls `open_one`; all are closed in the end."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(closing(open_one(*arguments, **options)))
 
 
 def name_key(*parts):

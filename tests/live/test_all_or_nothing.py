@@ -4,7 +4,7 @@ not held before."""
 import psycopg
 import pytest
 
-from scene import PORTABLE, Background, held_keys, in_key_order, name_key, pid_of, wait_until_waiting
+from scene import PORTABLE, Background, connections, held_keys, in_key_order, name_key, pid_of, wait_until_waiting
 from server import Server
 
 NAMES = in_key_order(["many", str(i)] for i in range(6))
@@ -162,15 +162,8 @@ def tiny_server():
 @pytest.fixture
 def tiny(tiny_server):
     """A factory of connections to it, all closed when the test ends."""
-    opened = []
-
-    def connect(autocommit=True):
-        opened.append(tiny_server.connect(autocommit=autocommit))
-        return opened[-1]
-
-    yield connect
-    for connection in opened:
-        connection.close()
+    with connections(tiny_server.connect) as connect:
+        yield connect
 
 
 @levels

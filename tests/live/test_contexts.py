@@ -6,7 +6,10 @@ import uuid
 import psycopg
 import pytest
 
-from scene import PORTABLE, Background, held_keys, install, name_key, pid_of, wait_until, wait_until_waiting
+from scene import (
+    PORTABLE, Background, held_keys, name_key, pid_of, scratch_database, wait_until,
+    wait_until_waiting,
+)
 
 NAME = ["context", "1"]
 KEY = name_key(*NAME)
@@ -173,21 +176,16 @@ def test_caught_timeouts_cost_no_memory(connect):
 
 
 def test_databases_do_not_share_locks(connect):
-    here, name = connect(), f"live_other_{uuid.uuid4().hex[:12]}"
-    here.execute(f"CREATE DATABASE {name}")
-    try:
-        with psycopg.connect(dbname=name, autocommit=True) as there:
-            install(there)
-            lock = "SELECT try_lock_keys(%s, session => true)"
-            assert ask(here, lock, NAME) is True
-            assert available(there) is True and ask(there, "SELECT holds_keys(%s)", NAME) is False
-            assert ask(there, lock, NAME) is True
-            # Who holds it in the other database is none of the holders here.
-            with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
-                connect().execute("SELECT lock_keys(%s, timeout => '0')", [NAME])
-            assert refused.value.diag.message_detail.endswith(f"is held by process {pid_of(here)}.")
-    finally:
-        here.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with scratch_database("other") as name:
+        here, there = connect(), connect(dbname=name)
+        lock = "SELECT try_lock_keys(%s, session => true)"
+        assert ask(here, lock, NAME) is True
+        assert available(there) is True and ask(there, "SELECT holds_keys(%s)", NAME) is False
+        assert ask(there, lock, NAME) is True
+        # Who holds it in the other database is none of the holders here.
+        with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
+            connect().execute("SELECT lock_keys(%s, timeout => '0')", [NAME])
+        assert refused.value.diag.message_detail.endswith(f"is held by process {pid_of(here)}.")
 
 
 # Isolation levels.

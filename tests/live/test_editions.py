@@ -1,11 +1,8 @@
 """The native and the portable edition in two databases of one server: the same keys, the same locks."""
 
-import uuid
-
-import psycopg
 import pytest
 
-from scene import PORTABLE_SQL, held_keys, native_only, pid_of
+from scene import held_keys, install_portable, native_only, pid_of, scratch_database
 
 pytestmark = native_only("this compares both, once")
 
@@ -27,21 +24,14 @@ RANDOM_KEYS = """
 @pytest.fixture(scope="module")
 def portable():
     """A database with the portable edition."""
-    name = f"live_portable_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(dbname="postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-        with psycopg.connect(dbname=name, autocommit=True) as db:
-            db.execute(PORTABLE_SQL.read_text(encoding="utf-8"))
+    with scratch_database("portable", install=install_portable) as name:
         yield name
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_a_million_random_names_have_the_same_keys(connect, portable):
-    digests = [
-        connect(dbname=dbname).execute(RANDOM_KEYS, {"seed": seed}).fetchone()[0]
-        for seed in [42] for dbname in (None, portable)
-    ]
-    assert digests[0] == digests[1]
+    native, other = (
+        connect(dbname=dbname).execute(RANDOM_KEYS, {"seed": 42}).fetchone()[0] for dbname in (None, portable))
+    assert native == other
 
 
 def test_the_same_call_takes_the_same_locks(connect, portable):

@@ -1,13 +1,13 @@
 """A name has one key whatever the encoding of the database, and is shown right in every one."""
 
-import uuid
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from scene import (
-    PORTABLE, Background, held_keys, install, name_key, native_only, pid_of, wait_until_waiting,
+    PORTABLE, Background, held_keys, name_key, native_only, pid_of, scratch_database, wait_until_waiting,
 )
 
 ENCODINGS = ["UTF8", "LATIN1", "EUC_JP", "SQL_ASCII"]
@@ -29,17 +29,12 @@ every_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.fixture(scope="module")
 def databases():
     """One database with the extension for each encoding."""
-    names = {encoding: f"live_{encoding.lower()}_{uuid.uuid4().hex[:12]}" for encoding in ENCODINGS}
-    with psycopg.connect(dbname="postgres", autocommit=True) as admin:
-        for encoding, name in names.items():
-            admin.execute(
-                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
-            )
-            with psycopg.connect(dbname=name, autocommit=True) as db:
-                install(db)
-        yield names
-        for name in names.values():
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    options = "TEMPLATE template0 ENCODING '{}' LOCALE_PROVIDER libc LOCALE 'C'"
+    with ExitStack() as stack:
+        yield {
+            encoding: stack.enter_context(scratch_database(encoding.lower(), options.format(encoding)))
+            for encoding in ENCODINGS
+        }
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """The names in `advisory_locks`: what is recorded, for how long, and who sees it."""
 
-import subprocess
 import os
+import subprocess
 import threading
 import uuid
 
 import psycopg
 import pytest
 
-from scene import Background, name_key, native_only, pid_of, wait_until, wait_until_waiting
+from scene import (
+    Background, connections, name_key, native_only, pid_of, scratch_database, wait_until, wait_until_waiting,
+)
 from server import Server
 
 MAJOR = int(subprocess.run(
@@ -45,16 +47,8 @@ def small_server(request):
 
 @pytest.fixture
 def connect(server):
-    opened = []
-
-    def connect(**options):
-        connection = server.connect(**options)
-        opened.append(connection)
-        return connection
-
-    yield connect
-    for connection in opened:
-        connection.close()
+    with connections(server.connect) as connect:
+        yield connect
 
 
 def unique(*parts):
@@ -152,17 +146,14 @@ def test_nothing_is_recorded_when_switched_off(connect):
     assert names_of(db, name) == ["-".join(name)]
 
 
-def test_another_database_has_names_of_its_own(server, connect):
+def test_another_database_has_names_of_its_own(connect):
     here, name = connect(), unique("order")
-    database = f"other_{uuid.uuid4().hex[:8]}"
-    here.execute(f"CREATE DATABASE {database}")
-    with psycopg.connect(host=here.info.host, port=5432, user="postgres", dbname=database, autocommit=True) as there:
-        there.execute("CREATE EXTENSION advisory_keys")
+    with scratch_database("other", admin=here) as database:
+        there = connect(dbname=database)
         there.execute("SELECT lock_keys(%s, session => true)", [name])
         assert names_of(there, name) == ["-".join(name)]
         here.execute("SELECT pg_advisory_lock(%s)", [name_key(*name)])
         assert names_of(here, name) == [None]
-    here.execute(f"DROP DATABASE {database} WITH (FORCE)")
 
 
 def test_one_key_with_two_lists_of_parts_is_logged_once(server, connect):

@@ -40,7 +40,6 @@ struct World {
     perhaps: Vec<AtomicU64>,
     /// The processes of the clients, for the nemesis.
     pids: Vec<AtomicI64>,
-    cancels: AtomicU64,
     done: AtomicBool,
 }
 
@@ -74,7 +73,6 @@ pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result
         raised: (0..HOT).map(|_| AtomicU64::new(0)).collect(),
         perhaps: (0..HOT).map(|_| AtomicU64::new(0)).collect(),
         pids: (0..size.clients).map(|_| AtomicI64::new(0)).collect(),
-        cancels: AtomicU64::new(0),
         done: AtomicBool::new(false),
     });
     let clients: Vec<_> = (0..size.clients)
@@ -89,7 +87,6 @@ pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result
 
     let report = &world.report;
     report.count("operations", world.operations.load(Ordering::Relaxed));
-    report.count("cancels sent", world.cancels.load(Ordering::Relaxed));
     for (key, first, second) in world.history.take_conflicts() {
         report.finding("overlapping holds", format!("key {key}: {first:?} and {second:?}"));
     }
@@ -140,6 +137,7 @@ async fn nemesis(world: Arc<World>, size: Size) -> Result<()> {
         let victim = world.pids.choose(&mut random).map_or(0, |pid| pid.load(Ordering::Relaxed)) as i32;
         ticks += 1;
         if victim == 0 {
+            // Not connected yet.
         } else if terminations < size.terminations && ticks % (size.cancels / size.terminations.max(1)).max(1) == 0 {
             client.query_one("SELECT pg_terminate_backend($1)", &[&victim]).await?;
             terminations += 1;
@@ -156,7 +154,7 @@ async fn nemesis(world: Arc<World>, size: Size) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_micros(300)).await;
     }
-    world.cancels.store(cancels, Ordering::Relaxed);
+    world.report.count("cancels sent", cancels);
     world.report.count("terminations sent", terminations);
     world.report.expect(cancels + terminations > 0 || size.cancels == 0, "the nemesis", || "did nothing".into());
     Ok(())
