@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
 
 import psycopg
 
-from scene import PATIENCE, install
+from scene import install, wait_until
 
 
 class Server:
@@ -59,13 +58,23 @@ class Server:
 
     def crash_by_killing(self, pid):
         """Kills a backend with SIGKILL: Postgres then ends all others and starts anew by itself."""
-        os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with self.connect() as db:
-                    db.execute("SELECT 1")
-                    return
-            except psycopg.OperationalError:
-                assert time.monotonic() < end, "the server did not come back"
-                time.sleep(0.02)
+        with self.connect() as witness:
+            os.kill(pid, signal.SIGKILL)
+            # Until the postmaster has noticed, the server goes on as if nothing had happened.
+            wait_until(lambda: not self._answers(witness), "the crash")
+        wait_until(self._accepts, "the server comes back")
+
+    @staticmethod
+    def _answers(connection):
+        try:
+            connection.execute("SELECT 1")
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def _accepts(self):
+        try:
+            with self.connect() as db:
+                return self._answers(db)
+        except psycopg.OperationalError:
+            return False

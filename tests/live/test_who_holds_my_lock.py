@@ -46,7 +46,10 @@ class Scene:
         return [dict(zip(names, row)) for row in cursor]
 
     def close(self):
-        for connection in (self.clerk, self.worker, self.job, self.on_call):
+        # With the clerk the lock is free. A connection must not be closed while a thread waits on it.
+        self.clerk.close()
+        self.waiting.result()
+        for connection in (self.worker, self.job, self.on_call):
             connection.close()
 
 
