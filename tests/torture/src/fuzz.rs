@@ -32,7 +32,7 @@ const FLAGS: [&str; 5] = ["true", "false", "NULL", "'maybe'", "'t'"];
 /// So many calls, on one session.
 pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
-    let session = Session::new(server.connect_patiently().await?);
+    let session = Session::new(server).await?;
     let (holder, _) = server.connect_patiently().await?;
     holder.batch_execute("SELECT lock_keys('{{a,b},{c,d}}', session => true); SET lock_timeout = 0").await?;
     session.client.batch_execute("SET lock_timeout = '5ms'; SET statement_timeout = '20ms'").await?;
@@ -52,7 +52,8 @@ pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Res
         }
         session.client.batch_execute("SELECT pg_advisory_unlock_all()").await?;
     }
-    session.check(report, "fuzzing").await
+    session.check(report, "fuzzing").await?;
+    Ok(())
 }
 
 fn statement(random: &mut StdRng) -> String {

@@ -70,8 +70,8 @@ struct Pair {
 
 impl Pair {
     async fn new(server: &Server, side: Side, number: usize) -> Result<Self> {
-        let holder = Session::new(server.connect_patiently().await?);
-        let waiter = Arc::new(Session::new(server.connect_patiently().await?));
+        let holder = Session::new(server).await?;
+        let waiter = Arc::new(Session::new(server).await?);
         Ok(Self { side, number, holder, waiter })
     }
 

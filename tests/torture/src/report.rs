@@ -20,13 +20,27 @@ struct Contents {
 }
 
 /// Counts and findings, shared by all tasks.
-#[derive(Default)]
-pub struct Report(Mutex<Contents>);
+pub struct Report {
+    contents: Mutex<Contents>,
+    /// The first finding is enough.
+    first_only: bool,
+}
 
 impl Report {
+    pub fn new(first_only: bool) -> Self {
+        Self { contents: Mutex::default(), first_only }
+    }
+
     /// Adds to a count.
     pub fn count(&self, what: &str, by: u64) {
         *self.lock().counts.entry(what.to_string()).or_default() += by;
+    }
+
+    /// Keeps the highest of the values given.
+    pub fn highest(&self, what: &str, value: u64) {
+        let mut contents = self.lock();
+        let highest = contents.counts.entry(what.to_string()).or_default();
+        *highest = value.max(*highest);
     }
 
     /// Notes that a check failed.
@@ -48,6 +62,11 @@ impl Report {
 
     pub fn get(&self, what: &str) -> u64 {
         self.lock().counts.get(what).copied().unwrap_or_default()
+    }
+
+    /// Is there no need to go on?
+    pub fn enough(&self) -> bool {
+        self.first_only && self.findings() > 0
     }
 
     pub fn findings(&self) -> usize {
@@ -73,6 +92,6 @@ impl Report {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Contents> {
-        self.0.lock().expect("no task panics while it counts")
+        self.contents.lock().expect("no task panics while it counts")
     }
 }

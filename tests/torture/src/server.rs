@@ -11,7 +11,9 @@ use tokio_postgres::{Client, Config, NoTls};
 /// A server in a folder of its own, on a Unix socket there.
 pub struct Server {
     bindir: PathBuf,
-    folder: PathBuf,
+    pub folder: PathBuf,
+    /// The library of the extension that is tortured.
+    library: PathBuf,
 }
 
 /// Settings under which there is something to torture: many clients, quick deadlock checks, a lock
@@ -27,24 +29,68 @@ restart_after_crash = on
 
 impl Server {
     /// Makes a new server in the folder, which must be empty, and starts it.
-    pub fn create(bindir: &Path, folder: &Path) -> Result<Self> {
-        let server = Self { bindir: bindir.into(), folder: folder.into() };
+    pub fn create(bindir: &Path, folder: &Path, library: &Path) -> Result<Self> {
+        let server = Self { bindir: bindir.into(), folder: folder.into(), library: library.into() };
         server.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])?;
-        let conf = server.data().join("postgresql.conf");
-        let text = std::fs::read_to_string(&conf)? + SETTINGS
-            + &format!("unix_socket_directories = '{}'\n", folder.display());
-        std::fs::write(&conf, text)?;
+        server.configure(SETTINGS)?;
         server.start()?;
         Ok(server)
+    }
+
+    /// A standby of this server, in a folder beside it.
+    pub fn standby(&self) -> Result<Self> {
+        let folder = self.folder.join("standby");
+        let standby = Self { bindir: self.bindir.clone(), folder, library: self.library.clone() };
+        let _ = std::fs::remove_dir_all(&standby.folder);
+        let host = self.folder.display().to_string();
+        standby.run("pg_basebackup", &["-R", "-c", "fast", "-X", "stream", "--no-sync", "-U", "postgres", "-h", &host])?;
+        standby.configure("")?;
+        standby.start()?;
+        Ok(standby)
+    }
+
+    fn configure(&self, settings: &str) -> Result<()> {
+        let conf = self.data().join("postgresql.conf");
+        let text = std::fs::read_to_string(&conf)? + settings;
+        Ok(std::fs::write(&conf, text + &format!("unix_socket_directories = '{}'\n", self.folder.display()))?)
+    }
+
+    /// Creates the extension with a copy of the library in the server's folder, so that it can be
+    /// replaced there, and so that what is tortured need not be what is installed.
+    pub async fn create_extension(&self) -> Result<()> {
+        self.replace_library()?;
+        let (client, _) = self.connect_patiently().await?;
+        client
+            .batch_execute(&format!(
+                "BEGIN;
+                 CREATE EXTENSION advisory_keys;
+                 UPDATE pg_proc SET probin = '{}' WHERE probin = '$libdir/advisory_keys';
+                 COMMIT",
+                self.copy_of_library().display()
+            ))
+            .await?;
+        Ok(())
+    }
+
+    /// Puts a new copy of the library in place of the one there, as packages do on an upgrade.
+    pub fn replace_library(&self) -> Result<()> {
+        let new = self.folder.join("new.so");
+        std::fs::copy(&self.library, &new).context("no library")?;
+        Ok(std::fs::rename(new, self.copy_of_library())?)
+    }
+
+    fn copy_of_library(&self) -> PathBuf {
+        self.folder.join("advisory_keys.so")
     }
 
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// Runs one of Postgres' programs on the data directory; Postgres refuses to run as root.
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+    /// One of Postgres' programs, or another, as a user that they agree to run as.
+    pub fn command(&self, program: &str) -> Command {
         let path = self.bindir.join(program);
+        let path = if path.exists() { path } else { program.into() };
         let mut command = if Uid::effective().is_root() {
             let mut command = Command::new("runuser");
             command.args(["-u", "postgres", "--"]).arg(path);
@@ -52,8 +98,13 @@ impl Server {
         } else {
             Command::new(path)
         };
-        command.arg("-D").arg(self.data()).args(arguments);
-        let status = command.current_dir("/").stdout(Stdio::null()).status().context("no such program")?;
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs one of Postgres' programs on the data directory.
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let status = self.command(program).arg("-D").arg(self.data()).args(arguments).status().context("no such program")?;
         if !status.success() {
             bail!("{program} {arguments:?}: {status}");
         }
