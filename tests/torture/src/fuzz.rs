@@ -12,20 +12,59 @@ use rand::{Rng, SeedableRng};
 /// The errors that arguments may lead to: those of this extension, and Postgres' own about values and types
 /// (malformed arrays and intervals, intervals out of range, no such function or cast, dimensions that differ).
 const CONTRACT: [&str; 14] = [
-    "22004", "22023", "2202E", "22021", "22P05", "54000", "55P03", "22P02", "22007", "22008", "22015", "42883", "42846", "57014",
+    "22004", "22023", "2202E", "22021", "22P05", "54000", "55P03", "22P02", "22007", "22008",
+    "22015", "42883", "42846", "57014",
 ];
 
 const ARRAYS: [&str; 30] = [
-    "NULL", "'{}'", "'{a}'", "'{NULL}'", "'{a,NULL}'", "'{\"\"}'", "'{\"\",\"\"}'", "'{{a,b},{c,d}}'", "'{{a,NULL},{c,d}}'",
-    "'{{{a}}}'", "'{{{{{{a}}}}}}'", "'[5:6]={a,b}'", "'[-3:-2][7:8]={{a,b},{c,d}}'", "'{a'", "'a'", "''", "'{{a},{b,c}}'",
-    "ARRAY[]::text[]", "ARRAY['a', NULL]", "ARRAY[repeat('x', 100000)]", "ARRAY[chr(1114111), 'é']", "ARRAY['a']::varchar[]",
-    "ARRAY['a ']::char(5)[]", "ARRAY['a']::name[]", "array_fill('x'::text, ARRAY[40, 3])", "array_fill('x'::text, ARRAY[2000, 1])",
-    "(SELECT array_agg(i::text) FROM generate_series(1, 500) AS i)", "string_to_array('a-b-c', '-')",
-    "(ARRAY['a','b','c'])[2:3]", "array_append(ARRAY['a'], 'b')",
+    "NULL",
+    "'{}'",
+    "'{a}'",
+    "'{NULL}'",
+    "'{a,NULL}'",
+    "'{\"\"}'",
+    "'{\"\",\"\"}'",
+    "'{{a,b},{c,d}}'",
+    "'{{a,NULL},{c,d}}'",
+    "'{{{a}}}'",
+    "'{{{{{{a}}}}}}'",
+    "'[5:6]={a,b}'",
+    "'[-3:-2][7:8]={{a,b},{c,d}}'",
+    "'{a'",
+    "'a'",
+    "''",
+    "'{{a},{b,c}}'",
+    "ARRAY[]::text[]",
+    "ARRAY['a', NULL]",
+    "ARRAY[repeat('x', 100000)]",
+    "ARRAY[chr(1114111), 'é']",
+    "ARRAY['a']::varchar[]",
+    "ARRAY['a ']::char(5)[]",
+    "ARRAY['a']::name[]",
+    "array_fill('x'::text, ARRAY[40, 3])",
+    "array_fill('x'::text, ARRAY[2000, 1])",
+    "(SELECT array_agg(i::text) FROM generate_series(1, 500) AS i)",
+    "string_to_array('a-b-c', '-')",
+    "(ARRAY['a','b','c'])[2:3]",
+    "array_append(ARRAY['a'], 'b')",
 ];
 const TIMEOUTS: [&str; 16] = [
-    "'0'", "NULL", "'1 us'", "'2ms'", "'-1s'", "'-1 us'", "'infinity'", "'-infinity'", "'178000000 years'", "'1 mon -31 days'",
-    "'1 day -24:00:01'", "'x'", "''", "interval '0.4 ms'", "'P1Y'", "make_interval(secs => 0.001)",
+    "'0'",
+    "NULL",
+    "'1 us'",
+    "'2ms'",
+    "'-1s'",
+    "'-1 us'",
+    "'infinity'",
+    "'-infinity'",
+    "'178000000 years'",
+    "'1 mon -31 days'",
+    "'1 day -24:00:01'",
+    "'x'",
+    "''",
+    "interval '0.4 ms'",
+    "'P1Y'",
+    "make_interval(secs => 0.001)",
 ];
 const FLAGS: [&str; 5] = ["true", "false", "NULL", "'maybe'", "'t'"];
 
@@ -34,8 +73,13 @@ pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Res
     let mut random = StdRng::seed_from_u64(seed);
     let session = Session::new(server).await?;
     let (holder, _) = server.connect_patiently().await?;
-    holder.batch_execute("SELECT lock_keys('{{a,b},{c,d}}', session => true); SET lock_timeout = 0").await?;
-    session.client.batch_execute("SET lock_timeout = '5ms'; SET statement_timeout = '20ms'").await?;
+    holder
+        .batch_execute("SELECT lock_keys('{{a,b},{c,d}}', session => true); SET lock_timeout = 0")
+        .await?;
+    session
+        .client
+        .batch_execute("SET lock_timeout = '5ms'; SET statement_timeout = '20ms'")
+        .await?;
     for _ in 0..calls {
         let statement = statement(&mut random);
         match session.client.query(&statement, &[]).await {
@@ -43,7 +87,9 @@ pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Res
             Err(error) => {
                 let code = state(&error);
                 report.count(&format!("fuzzed calls: {code}"), 1);
-                report.expect(CONTRACT.contains(&code), "error codes", || format!("{code} from {statement}"));
+                report.expect(CONTRACT.contains(&code), "error codes", || {
+                    format!("{code} from {statement}")
+                });
                 if session.client.is_closed() {
                     report.finding("the server lives", format!("it did not survive {statement}"));
                     return Ok(());
@@ -60,7 +106,14 @@ fn statement(random: &mut StdRng) -> String {
     let mut pick = |from: &[&'static str]| *from.choose(random).expect("a choice");
     let array = pick(&ARRAYS);
     let flag = pick(&FLAGS);
-    match pick(&["advisory_key", "try_lock_keys", "lock_keys", "unlock_keys", "holds_keys", "keys_available"]) {
+    match pick(&[
+        "advisory_key",
+        "try_lock_keys",
+        "lock_keys",
+        "unlock_keys",
+        "holds_keys",
+        "keys_available",
+    ]) {
         "advisory_key" => format!("SELECT advisory_key({array})"),
         function @ ("try_lock_keys" | "lock_keys") => {
             let timeout = pick(&TIMEOUTS);

@@ -26,9 +26,12 @@ impl History {
     /// Takes what there is, and returns the pairs that conflict.
     pub fn take_conflicts(&self) -> Vec<(i64, Hold, Hold)> {
         let holds = std::mem::take(&mut *self.0.lock().expect("no task panics in here"));
-        holds.into_iter().flat_map(|(key, holds)| {
-            conflicts(holds).into_iter().map(move |(first, second)| (key, first, second))
-        }).collect()
+        holds
+            .into_iter()
+            .flat_map(|(key, holds)| {
+                conflicts(holds).into_iter().map(move |(first, second)| (key, first, second))
+            })
+            .collect()
     }
 }
 
@@ -39,9 +42,11 @@ fn conflicts(mut holds: Vec<Hold>) -> Vec<(Hold, Hold)> {
     let mut open: Vec<Hold> = vec![];
     for hold in holds {
         open.retain(|other| other.until > hold.from);
-        found.extend(open.iter()
-            .filter(|other| other.client != hold.client && (other.exclusive || hold.exclusive))
-            .map(|&other| (other, hold)));
+        found.extend(
+            open.iter()
+                .filter(|other| other.client != hold.client && (other.exclusive || hold.exclusive))
+                .map(|&other| (other, hold)),
+        );
         open.push(hold);
     }
     found
@@ -63,7 +68,11 @@ mod tests {
     fn overlapping_holds_that_conflict_are_found() {
         assert_eq!(conflicts(vec![hold(1, true, 0, 10), hold(2, true, 5, 15)]).len(), 1);
         assert_eq!(conflicts(vec![hold(1, false, 0, 10), hold(2, true, 9, 15)]).len(), 1);
-        assert_eq!(conflicts(vec![hold(1, true, 0, 100), hold(2, true, 5, 6), hold(3, false, 50, 60)]).len(), 2);
+        assert_eq!(
+            conflicts(vec![hold(1, true, 0, 100), hold(2, true, 5, 6), hold(3, false, 50, 60)])
+                .len(),
+            2
+        );
     }
 
     #[test]

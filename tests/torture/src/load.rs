@@ -90,7 +90,10 @@ pub async fn prepare(server: &Server) -> Result<()> {
 pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result<()> {
     let (admin, _) = server.connect_patiently().await?;
     admin
-        .batch_execute(&format!("TRUNCATE counter; INSERT INTO counter SELECT i, 0 FROM generate_series(0, {}) AS i", HOT - 1))
+        .batch_execute(&format!(
+            "TRUNCATE counter; INSERT INTO counter SELECT i, 0 FROM generate_series(0, {}) AS i",
+            HOT - 1
+        ))
         .await?;
     let world = Arc::new(World {
         server,
@@ -104,7 +107,13 @@ pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result
         over: AtomicBool::new(false),
     });
     let clients: Vec<_> = (0..size.clients)
-        .map(|number| tokio::spawn(client(world.clone(), number, StdRng::seed_from_u64(size.seed + number as u64))))
+        .map(|number| {
+            tokio::spawn(client(
+                world.clone(),
+                number,
+                StdRng::seed_from_u64(size.seed + number as u64),
+            ))
+        })
         .collect();
     let nemesis = tokio::spawn(nemesis::strike(world.clone(), size));
     for client in clients {
@@ -127,14 +136,17 @@ async fn settle(world: &World) -> Result<()> {
     let (admin, _) = world.server.connect_patiently().await?;
     for (key, (raised, perhaps)) in world.raised.iter().zip(&world.perhaps).enumerate() {
         let (least, most) = (raised.load(Relaxed), raised.load(Relaxed) + perhaps.load(Relaxed));
-        let n: i64 = admin.query_one("SELECT n FROM counter WHERE key = $1", &[&(key as i32)]).await?.get(0);
+        let n: i64 =
+            admin.query_one("SELECT n FROM counter WHERE key = $1", &[&(key as i32)]).await?.get(0);
         report.count("counter increments", least);
         report.expect((least..=most).contains(&(n as u64)), "lost updates", || {
             format!("counter {key} is {n}, and was raised {least} to {most} times")
         });
     }
     let (late, all) = (report.get(LATE_CANCELS), report.get("errors 57014"));
-    report.expect(late <= 5 + all / 50, "result and reality", || format!("{late} of {all} cancels left a lock behind"));
+    report.expect(late <= 5 + all / 50, "result and reality", || {
+        format!("{late} of {all} cancels left a lock behind")
+    });
     Ok(())
 }
 
@@ -181,7 +193,7 @@ async fn client(world: Arc<World>, number: usize, mut random: StdRng) -> Result<
             world.report.count("connections lost", 1);
             session = connect(&world, number).await?;
         } else {
-            world.report.finding("error codes", error.to_string());
+            world.report.finding("error codes", format!("{error:?}"));
             return Ok(());
         }
     }
@@ -212,7 +224,9 @@ async fn check_lock_timeout(world: &World, number: usize, session: &Session) -> 
         match session.client.query_one("SHOW lock_timeout", &[]).await {
             Ok(row) => {
                 let value: &str = row.get(0);
-                world.report.expect(value == expected, "lock_timeout", || format!("{value} instead of {expected}"));
+                world.report.expect(value == expected, "lock_timeout", || {
+                    format!("{value} instead of {expected}")
+                });
                 return Ok(());
             }
             Err(error) if is_lost(&error) => return Ok(()),

@@ -1,16 +1,22 @@
 //! Torture for advisory_keys: load, races, crashes and random arguments, each answer held against reality.
 
 mod crashes;
+mod faults;
 mod fuzz;
 mod history;
+mod leaks;
 mod load;
+mod model;
+mod nemesis;
+mod pooler;
 mod queue;
 mod races;
 mod report;
 mod server;
 mod session;
+mod turn;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use crashes::Crash;
 use load::Size;
@@ -29,6 +35,9 @@ struct Arguments {
     /// An empty folder for its server, owned by the user that it runs as.
     #[arg(long)]
     folder: PathBuf,
+    /// The library of the extension to torture; its SQL is taken from the server.
+    #[arg(long)]
+    library: PathBuf,
     /// How much.
     #[arg(long, value_enum, default_value = "quick")]
     size: Length,
@@ -38,6 +47,9 @@ struct Arguments {
     /// Where chance begins; random if not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// End with the first finding.
+    #[arg(long)]
+    first: bool,
     /// A file for the counts and findings, as JSON.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -55,8 +67,9 @@ async fn main() -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     let begun = Instant::now();
-    let server = Arc::new(Server::create(&arguments.bindir, &arguments.folder)?);
-    let report = Arc::new(Report::default());
+    let server =
+        Arc::new(Server::create(&arguments.bindir, &arguments.folder, &arguments.library)?);
+    let report = Arc::new(Report::new(arguments.first));
     let outcome = rounds(&arguments, &server, &report, seed, begun).await;
     if let Err(error) = &outcome {
         report.finding("the run", format!("{error:#}"));
@@ -77,7 +90,14 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn rounds(arguments: &Arguments, server: &Arc<Server>, report: &Arc<Report>, seed: u64, begun: Instant) -> Result<()> {
+async fn rounds(
+    arguments: &Arguments,
+    server: &Arc<Server>,
+    report: &Arc<Report>,
+    seed: u64,
+    begun: Instant,
+) -> Result<()> {
+    server.create_extension().await?;
     load::prepare(server).await?;
     races::prepare(server).await?;
     if arguments.size == Length::Quick {
@@ -86,10 +106,15 @@ async fn rounds(arguments: &Arguments, server: &Arc<Server>, report: &Arc<Report
     let end = Duration::from_secs(60 * arguments.minutes);
     for number in 0.. {
         round(server, report, seed.wrapping_add(1000 * number)).await?;
-        let minutes = begun.elapsed().as_secs_f64() / 60.0;
-        println!("round {number}: {minutes:.1} minutes, {} operations, {} findings",
-            report.get("operations"), report.findings());
-        if begun.elapsed() >= end {
+        let seconds = begun.elapsed().as_secs();
+        println!(
+            "round {number}: {} minutes, {} operations ({} a second), {} findings",
+            seconds / 60,
+            report.get("operations"),
+            report.get("operations") / seconds.max(1),
+            report.findings()
+        );
+        if begun.elapsed() >= end || report.enough() {
             break;
         }
     }
@@ -98,42 +123,115 @@ async fn rounds(arguments: &Arguments, server: &Arc<Server>, report: &Arc<Report
 
 /// Everything once; findings of what came before do not keep the rest from running.
 async fn round(server: &Arc<Server>, report: &Arc<Report>, seed: u64) -> Result<()> {
-    step("load, with cancels and terminations");
-    let size = Size { clients: 32, operations: 200_000, cancels: 5_000, terminations: 200, seed };
-    load::run(server.clone(), report.clone(), size).await?;
-
-    step("timeouts that race with a release");
-    races::timeouts(server, report, Side::AdvisoryKeys, 10_000, seed).await?;
-    for side in [Side::Core, Side::Naive] {
-        races::timeouts(server, report, side, 1_000, seed).await?;
-    }
-    step("the same race with a stopped waiter");
-    for number in 0..34 {
-        for (i, end) in [End::Timeout, End::Cancel, End::StatementTimeout].into_iter().enumerate() {
-            races::stopped(server, report, Side::AdvisoryKeys, end, 3 * number + i).await?;
+    for part in PARTS {
+        let begun = Instant::now();
+        part_of_a_round(*part, server, report, seed).await.with_context(|| format!("{part:?}"))?;
+        println!("{:>6} ms  {part:?}", begun.elapsed().as_millis());
+        if report.enough() {
+            break;
         }
     }
-    for side in Side::ALL {
-        for number in 0..5 {
-            races::stopped(server, report, side, End::Timeout, 1000 + number).await?;
-        }
-    }
-    step("queues and clocks");
-    queue::in_order(server, report, 10).await?;
-    queue::on_time(server, report, 200).await?;
-    step("random arguments");
-    fuzz::run(server, report, 20_000, seed).await?;
-    crashes::full_lock_table(server, report).await?;
-    step("crashes and restarts");
-    for number in 0..5 {
-        crashes::under_load(server, report, Crash::Backend, seed + number).await?;
-    }
-    for (number, crash) in [Crash::Postmaster, Crash::Postmaster, Crash::RestartFast, Crash::RestartImmediate].into_iter().enumerate() {
-        crashes::under_load(server, report, crash, seed + 10 + number as u64).await?;
-    }
-    load::quiet(server, report).await
+    Ok(())
 }
 
-fn step(what: &str) {
-    println!("==> {what}");
+/// What a round consists of, in this order.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    StoppedWaiters,
+    AllOrNothing,
+    OppositeOrders,
+    Model,
+    Queues,
+    Memory,
+    RacingTimeouts,
+    Load,
+    RandomArguments,
+    Faults,
+    Pooler,
+    Crashes,
+}
+
+const PARTS: &[Part] = &[
+    Part::StoppedWaiters,
+    Part::AllOrNothing,
+    Part::OppositeOrders,
+    Part::Model,
+    Part::Queues,
+    Part::Memory,
+    Part::RacingTimeouts,
+    Part::Load,
+    Part::RandomArguments,
+    Part::Faults,
+    Part::Pooler,
+    Part::Crashes,
+];
+
+async fn part_of_a_round(
+    part: Part,
+    server: &Arc<Server>,
+    report: &Arc<Report>,
+    seed: u64,
+) -> Result<()> {
+    match part {
+        Part::StoppedWaiters => {
+            for number in 0..34 {
+                for (i, end) in
+                    [End::Timeout, End::Cancel, End::StatementTimeout].into_iter().enumerate()
+                {
+                    races::stopped(server, report, Side::AdvisoryKeys, end, 3 * number + i).await?;
+                }
+            }
+            for side in [Side::Core, Side::Naive] {
+                for number in 0..10 {
+                    races::stopped(server, report, side, End::Timeout, 1000 + number).await?;
+                }
+            }
+        }
+        Part::AllOrNothing => {
+            leaks::half_taken(server, report).await?;
+            leaks::full_lock_table(server, report).await?;
+        }
+        Part::OppositeOrders => queue::opposite_orders(server, report, 100, seed).await?,
+        Part::Model => model::run(server, report, 200, seed).await?,
+        Part::Queues => {
+            queue::in_order(server, report, 10).await?;
+            queue::on_time(server, report, 200).await?;
+        }
+        Part::Memory => leaks::memory(server, report).await?,
+        Part::RacingTimeouts => {
+            races::timeouts(server, report, Side::AdvisoryKeys, 10_000, seed).await?;
+            for side in [Side::Core, Side::Naive] {
+                races::timeouts(server, report, side, 1_000, seed).await?;
+            }
+        }
+        Part::Load => {
+            let size =
+                Size { clients: 32, operations: 200_000, cancels: 5_000, terminations: 200, seed };
+            load::run(server.clone(), report.clone(), size).await?;
+        }
+        Part::RandomArguments => fuzz::run(server, report, 10_000, seed).await?,
+        Part::Faults => {
+            faults::client_killed(server, report).await?;
+            faults::holder_stopped(server, report).await?;
+            faults::extension_dropped(server, report).await?;
+            faults::library_replaced(server, report).await?;
+            faults::standby_promoted(server, report).await?;
+        }
+        Part::Pooler => {
+            for pool in [1, 4, 12] {
+                pooler::under_load(server, report, pool, 100).await?;
+            }
+        }
+        Part::Crashes => {
+            for number in 0..5 {
+                crashes::under_load(server, report, Crash::Backend, seed + number).await?;
+            }
+            let others =
+                [Crash::Postmaster, Crash::Postmaster, Crash::RestartFast, Crash::RestartImmediate];
+            for (number, crash) in (10..).zip(others) {
+                crashes::under_load(server, report, crash, seed + number).await?;
+            }
+        }
+    }
+    load::quiet(server, report).await
 }

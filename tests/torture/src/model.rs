@@ -26,9 +26,11 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     let names = || prop::collection::vec((5_000_000_usize..5_000_004).prop_map(name), 1..4);
-    let lock = (names(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(names, exclusive, in_session, blocking)| {
-        Step::Lock(Call { names, exclusive, in_session, blocking, timeout_ms: Some(0) })
-    });
+    let lock = (names(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(names, exclusive, in_session, blocking)| {
+            Step::Lock(Call { names, exclusive, in_session, blocking, timeout_ms: Some(0) })
+        },
+    );
     let step = prop_oneof![
         2 => Just(Step::Begin),
         1 => Just(Step::Commit),
@@ -93,7 +95,9 @@ pub async fn run(server: &Server, report: &Report, cases: u32, seed: u64) -> Res
             let actors = &mut *cell.borrow_mut();
             Handle::current().block_on(async {
                 let outcome = play(actors, &steps).await;
-                clean(actors).await.map_err(|error| TestCaseError::fail(format!("cleaning up: {error}")))?;
+                clean(actors)
+                    .await
+                    .map_err(|error| TestCaseError::fail(format!("cleaning up: {error}")))?;
                 outcome
             })
         })
@@ -101,7 +105,9 @@ pub async fn run(server: &Server, report: &Report, cases: u32, seed: u64) -> Res
     report.count("sequences of operations that were foretold", cases.into());
     match result {
         Ok(()) => {}
-        Err(TestError::Fail(reason, steps)) => report.finding("the model", format!("{reason}: {steps:?}")),
+        Err(TestError::Fail(reason, steps)) => {
+            report.finding("the model", format!("{reason}: {steps:?}"))
+        }
         Err(error) => anyhow::bail!("{error}"),
     }
     Ok(())
@@ -119,7 +125,9 @@ async fn clean(actors: &mut [Actor]) -> Result<(), tokio_postgres::Error> {
 
 async fn play(actors: &mut [Actor], steps: &[(usize, Step)]) -> Result<(), TestCaseError> {
     for (number, (actor, step)) in steps.iter().enumerate() {
-        one(actors, *actor, step).await.map_err(|error| TestCaseError::fail(format!("step {}: {error}", number + 1)))?;
+        one(actors, *actor, step)
+            .await
+            .map_err(|error| TestCaseError::fail(format!("step {}: {error}", number + 1)))?;
     }
     Ok(())
 }
@@ -128,7 +136,10 @@ async fn play(actors: &mut [Actor], steps: &[(usize, Step)]) -> Result<(), TestC
 async fn one(actors: &mut [Actor], number: usize, step: &Step) -> Result<()> {
     let available = |names: &[Name], exclusive: bool| {
         let excluded = |name: &Name| {
-            actors.iter().enumerate().any(|(other, actor)| other != number && actor.excludes((key_of(name), exclusive)))
+            actors
+                .iter()
+                .enumerate()
+                .any(|(other, actor)| other != number && actor.excludes((key_of(name), exclusive)))
         };
         !names.iter().any(excluded)
     };
@@ -166,6 +177,8 @@ async fn lock(actor: &mut Actor, call: &Call, expected: bool) -> Result<()> {
         Err(error) => {
             anyhow::ensure!(state(&error) == "55P03" && call.blocking && !expected, "{error}");
             actor.failed = actor.in_transaction;
+            // Locks are released by the error already, not only by the ROLLBACK that has to follow.
+            actor.session.model.roll_back_to(actor.savepoints);
         }
     }
     Ok(())
@@ -178,11 +191,21 @@ async fn look(actor: &Actor, names: &[Name], exclusive: bool, available: bool) -
     let row = actor
         .session
         .client
-        .query_one("SELECT holds_keys($1::text::text[], $2), keys_available($1::text::text[], $2)", &[&array(names), &!exclusive])
+        .query_one(
+            "SELECT holds_keys($1::text::text[], $2), keys_available($1::text::text[], $2)",
+            &[&array(names), &!exclusive],
+        )
         .await?;
-    let holds = names.iter().map(key_of).all(|key| actor.holds((key, true)) || (!exclusive && actor.holds((key, false))));
+    let holds = names
+        .iter()
+        .map(key_of)
+        .all(|key| actor.holds((key, true)) || (!exclusive && actor.holds((key, false))));
     let seen: (bool, bool) = (row.get(0), row.get(1));
-    anyhow::ensure!(seen == (holds, available), "holds, available: {seen:?}, expected {:?}", (holds, available));
+    anyhow::ensure!(
+        seen == (holds, available),
+        "holds, available: {seen:?}, expected {:?}",
+        (holds, available)
+    );
     Ok(())
 }
 
@@ -191,8 +214,10 @@ async fn unlock(actor: &mut Actor, names: &[Name], exclusive: bool) -> Result<()
         return Ok(());
     }
     let released = actor.session.unlock(names, exclusive).await?;
-    let locks: std::collections::BTreeSet<Lock> = names.iter().map(|name| (key_of(name), exclusive)).collect();
-    let expected = locks.into_iter().fold(true, |all, lock| actor.session.model.released(lock) && all);
+    let locks: std::collections::BTreeSet<Lock> =
+        names.iter().map(|name| (key_of(name), exclusive)).collect();
+    let expected =
+        locks.into_iter().fold(true, |all, lock| actor.session.model.released(lock) && all);
     anyhow::ensure!(released == expected, "released: {released}, expected: {expected}");
     Ok(())
 }

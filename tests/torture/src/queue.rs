@@ -22,7 +22,9 @@ pub async fn in_order(server: &Server, report: &Report, rounds: usize) -> Result
             let (client, pid) = server.connect_patiently().await?;
             let served = served.clone();
             waiters.push(tokio::spawn(async move {
-                client.batch_execute("BEGIN; SELECT try_lock_keys('{queue}', timeout => '30s')").await?;
+                client
+                    .batch_execute("BEGIN; SELECT try_lock_keys('{queue}', timeout => '30s')")
+                    .await?;
                 served.lock().expect("no panic").push(number);
                 client.batch_execute("COMMIT").await
             }));
@@ -53,11 +55,18 @@ pub async fn on_time(server: &Server, report: &Report, waits: usize) -> Result<(
         for number in 0..waits {
             let timeout = Duration::from_millis(1 + (number % 40) as u64);
             let begun = Instant::now();
-            let statement = format!("SELECT try_lock_keys('{{clock}}', timeout => '{}ms')", timeout.as_millis());
+            let statement = format!(
+                "SELECT try_lock_keys('{{clock}}', timeout => '{}ms')",
+                timeout.as_millis()
+            );
             let locked: bool = waiter.query_one(&statement, &[]).await?.get(0);
             let took = begun.elapsed();
-            report.expect(!locked, "result and reality", || "locked what another session holds".into());
-            report.expect(took >= timeout, "on time", || format!("a wait of {timeout:?} took {took:?}"));
+            report.expect(!locked, "result and reality", || {
+                "locked what another session holds".into()
+            });
+            report.expect(took >= timeout, "on time", || {
+                format!("a wait of {timeout:?} took {took:?}")
+            });
             late.push(took.saturating_sub(timeout));
         }
         late.sort();
@@ -67,13 +76,23 @@ pub async fn on_time(server: &Server, report: &Report, waits: usize) -> Result<(
             break;
         }
     }
-    report.highest("timed waits: 99 of 100 ended within microseconds of their timeout", best.as_micros() as u64);
-    report.expect(best <= LATEST, "on time", || format!("99 of 100 waits were up to {best:?} too late"));
+    report.highest(
+        "timed waits: 99 of 100 ended within microseconds of their timeout",
+        best.as_micros() as u64,
+    );
+    report.expect(best <= LATEST, "on time", || {
+        format!("99 of 100 waits were up to {best:?} too late")
+    });
     Ok(())
 }
 
 /// Calls for the same keys in all orders never get into a deadlock: each takes them in ascending order.
-pub async fn opposite_orders(server: &Server, report: &Report, calls: usize, seed: u64) -> Result<()> {
+pub async fn opposite_orders(
+    server: &Server,
+    report: &Report,
+    calls: usize,
+    seed: u64,
+) -> Result<()> {
     const SESSIONS: u64 = 4;
     let call = |number: u64| {
         let mut random = StdRng::seed_from_u64(seed + number);
@@ -82,9 +101,17 @@ pub async fn opposite_orders(server: &Server, report: &Report, calls: usize, see
             let mut names: Vec<_> = (4_000_000..4_000_008).map(name).collect();
             for _ in 0..calls {
                 names.shuffle(&mut random);
-                let call = Call { names: names.clone(), exclusive: true, in_session: false, blocking: true, timeout_ms: None };
+                let call = Call {
+                    names: names.clone(),
+                    exclusive: true,
+                    in_session: false,
+                    blocking: true,
+                    timeout_ms: None,
+                };
                 match session.lock(&call).await {
-                    Err(error) if state(&error) == "40P01" => report.finding("deadlocks", "between two calls for the same keys"),
+                    Err(error) if state(&error) == "40P01" => {
+                        report.finding("deadlocks", "between two calls for the same keys")
+                    }
                     other => other.map(drop)?,
                 }
             }

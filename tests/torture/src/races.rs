@@ -22,8 +22,6 @@ pub enum Side {
 }
 
 impl Side {
-    pub const ALL: [Side; 3] = [Side::AdvisoryKeys, Side::Core, Side::Naive];
-
     pub fn label(self) -> &'static str {
         match self {
             Side::AdvisoryKeys => "advisory_keys",
@@ -37,7 +35,9 @@ impl Side {
         let name = name(number);
         match self {
             Side::AdvisoryKeys => format!(
-                "SELECT try_lock_keys(ARRAY['{}', '{}'], timeout => '{timeout_ms}ms', session => true)", name[0], name[1]),
+                "SELECT try_lock_keys(ARRAY['{}', '{}'], timeout => '{timeout_ms}ms', session => true)",
+                name[0], name[1]
+            ),
             Side::Core => format!("SELECT pg_advisory_lock({}) IS NOT NULL", key_of(&name)),
             Side::Naive => format!("SELECT naive_try_lock({}, {timeout_ms})", key_of(&name)),
         }
@@ -76,12 +76,18 @@ impl Pair {
     }
 
     async fn hold(&self) -> Result<()> {
-        self.holder.client.batch_execute(&format!("SELECT pg_advisory_lock({})", self.key())).await?;
+        self.holder
+            .client
+            .batch_execute(&format!("SELECT pg_advisory_lock({})", self.key()))
+            .await?;
         Ok(())
     }
 
     async fn release(&self) -> Result<()> {
-        self.holder.client.batch_execute(&format!("SELECT pg_advisory_unlock({})", self.key())).await?;
+        self.holder
+            .client
+            .batch_execute(&format!("SELECT pg_advisory_unlock({})", self.key()))
+            .await?;
         Ok(())
     }
 
@@ -94,7 +100,8 @@ impl Pair {
         if self.side == Side::Core {
             self.waiter.client.batch_execute(&format!("SET lock_timeout = {timeout_ms}")).await?;
         }
-        let (waiter, statement) = (self.waiter.clone(), self.side.statement(self.number, timeout_ms));
+        let (waiter, statement) =
+            (self.waiter.clone(), self.side.statement(self.number, timeout_ms));
         Ok(tokio::spawn(async move {
             match waiter.client.query_one(&statement, &[]).await {
                 Ok(row) => Ok(row.get(0)),
@@ -113,7 +120,13 @@ impl Pair {
 }
 
 /// Races of a release against the timeout, so many in all. Returns how many answers were wrong.
-pub async fn timeouts(server: &Arc<Server>, report: &Arc<Report>, side: Side, count: u64, seed: u64) -> Result<u64> {
+pub async fn timeouts(
+    server: &Arc<Server>,
+    report: &Arc<Report>,
+    side: Side,
+    count: u64,
+    seed: u64,
+) -> Result<u64> {
     const PAIRS: u64 = 4;
     let (wrong, granted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut tasks = vec![];
@@ -129,7 +142,9 @@ pub async fn timeouts(server: &Arc<Server>, report: &Arc<Report>, side: Side, co
                 pair.hold().await?;
                 let call = pair.wait(2).await?;
                 let begun = Instant::now();
-                let moment = Duration::from_micros((aim + random.random_range(-400.0..400.0_f64)).max(0.0) as u64);
+                let moment = Duration::from_micros(
+                    (aim + random.random_range(-400.0..400.0_f64)).max(0.0) as u64,
+                );
                 while begun.elapsed() < moment {
                     tokio::task::yield_now().await;
                 }
@@ -155,7 +170,9 @@ pub async fn timeouts(server: &Arc<Server>, report: &Arc<Report>, side: Side, co
         format!("{}: {granted} of {count} were granted", side.label())
     });
     if side == Side::AdvisoryKeys {
-        report.expect(wrong == 0, "result and reality", || format!("{wrong} of {count} racing timeouts"));
+        report.expect(wrong == 0, "result and reality", || {
+            format!("{wrong} of {count} racing timeouts")
+        });
     }
     Ok(wrong)
 }
@@ -170,7 +187,13 @@ pub enum End {
 
 /// The race made certain: the waiter is stopped, the lock is released to it, its wait is ended, and it goes on.
 /// Returns whether the answer was wrong.
-pub async fn stopped(server: &Server, report: &Report, side: Side, end: End, number: usize) -> Result<bool> {
+pub async fn stopped(
+    server: &Server,
+    report: &Report,
+    side: Side,
+    end: End,
+    number: usize,
+) -> Result<bool> {
     let pair = Pair::new(server, side, 2_000_000 + number).await?;
     pair.hold().await?;
     if let End::StatementTimeout = end {
@@ -186,7 +209,9 @@ pub async fn stopped(server: &Server, report: &Report, side: Side, end: End, num
             let statement = format!("SELECT pg_cancel_backend({})", pair.waiter.pid);
             pair.holder.client.batch_execute(&statement).await?;
         }
-        End::Timeout | End::StatementTimeout => tokio::time::sleep(Duration::from_millis(120)).await,
+        End::Timeout | End::StatementTimeout => {
+            tokio::time::sleep(Duration::from_millis(120)).await
+        }
     }
     kill(waiter, Signal::SIGCONT)?;
     let answer = call.await??;
@@ -195,14 +220,17 @@ pub async fn stopped(server: &Server, report: &Report, side: Side, end: End, num
     report.count(&format!("SIGSTOP races: {}", side.label()), 1);
     report.count(&format!("SIGSTOP races, wrong answers: {}", side.label()), wrong.into());
     if side == Side::AdvisoryKeys {
-        report.expect(!wrong, "result and reality", || format!("a stopped waiter, {end:?}: answered {answer}"));
+        report.expect(!wrong, "result and reality", || {
+            format!("a stopped waiter, {end:?}: answered {answer}")
+        });
     }
     Ok(wrong)
 }
 
 async fn await_waiting(pair: &Pair) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    let statement = format!("SELECT count(*) FROM pg_locks WHERE pid = {} AND NOT granted", pair.waiter.pid);
+    let statement =
+        format!("SELECT count(*) FROM pg_locks WHERE pid = {} AND NOT granted", pair.waiter.pid);
     while pair.holder.client.query_one(&statement, &[]).await?.get::<_, i64>(0) == 0 {
         if Instant::now() > end {
             bail!("the waiter does not wait");

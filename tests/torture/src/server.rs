@@ -31,7 +31,10 @@ impl Server {
     /// Makes a new server in the folder, which must be empty, and starts it.
     pub fn create(bindir: &Path, folder: &Path, library: &Path) -> Result<Self> {
         let server = Self { bindir: bindir.into(), folder: folder.into(), library: library.into() };
-        server.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])?;
+        server.run(
+            "initdb",
+            &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+        )?;
         server.configure(SETTINGS)?;
         server.start()?;
         Ok(server)
@@ -43,7 +46,10 @@ impl Server {
         let standby = Self { bindir: self.bindir.clone(), folder, library: self.library.clone() };
         let _ = std::fs::remove_dir_all(&standby.folder);
         let host = self.folder.display().to_string();
-        standby.run("pg_basebackup", &["-R", "-c", "fast", "-X", "stream", "--no-sync", "-U", "postgres", "-h", &host])?;
+        standby.run(
+            "pg_basebackup",
+            &["-R", "-c", "fast", "-X", "stream", "--no-sync", "-U", "postgres", "-h", &host],
+        )?;
         standby.configure("")?;
         standby.start()?;
         Ok(standby)
@@ -52,7 +58,10 @@ impl Server {
     fn configure(&self, settings: &str) -> Result<()> {
         let conf = self.data().join("postgresql.conf");
         let text = std::fs::read_to_string(&conf)? + settings;
-        Ok(std::fs::write(&conf, text + &format!("unix_socket_directories = '{}'\n", self.folder.display()))?)
+        Ok(std::fs::write(
+            &conf,
+            text + &format!("unix_socket_directories = '{}'\n", self.folder.display()),
+        )?)
     }
 
     /// Creates the extension with a copy of the library in the server's folder, so that it can be
@@ -104,7 +113,13 @@ impl Server {
 
     /// Runs one of Postgres' programs on the data directory.
     fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
-        let status = self.command(program).arg("-D").arg(self.data()).args(arguments).status().context("no such program")?;
+        let status = self
+            .command(program)
+            .arg("-D")
+            .arg(self.data())
+            .args(arguments)
+            .status()
+            .context("no such program")?;
         if !status.success() {
             bail!("{program} {arguments:?}: {status}");
         }

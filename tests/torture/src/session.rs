@@ -98,7 +98,8 @@ impl Call {
 
 /// Names as the text of a two-dimensional array.
 pub fn array(names: &[Name]) -> String {
-    let rows: Vec<String> = names.iter().map(|[first, second]| format!("{{{first},{second}}}")).collect();
+    let rows: Vec<String> =
+        names.iter().map(|[first, second]| format!("{{{first},{second}}}")).collect();
     format!("{{{}}}", rows.join(","))
 }
 
@@ -114,26 +115,37 @@ pub struct Session {
 
 const HELD: &str = "SELECT (classid::int8 << 32) | objid::int8, mode FROM pg_locks \
     WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid = pg_backend_pid()";
-const ARGUMENTS: &str = "$1::text::text[], timeout => $2::text::interval, shared => $3, session => $4";
+const ARGUMENTS: &str =
+    "$1::text::text[], timeout => $2::text::interval, shared => $3, session => $4";
 
 impl Session {
     pub async fn new(server: &Server) -> Result<Self> {
         let (client, pid) = server.connect_patiently().await?;
-        let [lock, try_lock] = ["lock_keys", "try_lock_keys"].map(|name| format!("SELECT {name}({ARGUMENTS})::text"));
+        let [lock, try_lock] =
+            ["lock_keys", "try_lock_keys"].map(|name| format!("SELECT {name}({ARGUMENTS})::text"));
         let (held, lock_keys, try_lock_keys, unlock_keys) = tokio::try_join!(
             client.prepare(HELD),
             client.prepare(&lock),
             client.prepare(&try_lock),
             client.prepare("SELECT unlock_keys($1::text::text[], $2)"),
         )?;
-        Ok(Self { client, pid, model: Model::default(), held, lock_keys, try_lock_keys, unlock_keys })
+        Ok(Self {
+            client,
+            pid,
+            model: Model::default(),
+            held,
+            lock_keys,
+            try_lock_keys,
+            unlock_keys,
+        })
     }
 
     /// Makes the call; true if it locked.
     pub async fn lock(&self, call: &Call) -> Result<bool, Error> {
         let statement = if call.blocking { &self.lock_keys } else { &self.try_lock_keys };
         let timeout = call.timeout_ms.map(|ms| format!("{ms}ms"));
-        let arguments: [&(dyn ToSql + Sync); 4] = [&array(&call.names), &timeout, &!call.exclusive, &call.in_session];
+        let arguments: [&(dyn ToSql + Sync); 4] =
+            [&array(&call.names), &timeout, &!call.exclusive, &call.in_session];
         let row = self.client.query_one(statement, &arguments).await?;
         Ok(call.blocking || row.get::<_, &str>(0) == "true")
     }
@@ -150,7 +162,10 @@ impl Session {
         loop {
             match self.client.query(&self.held, &[]).await {
                 Ok(rows) => {
-                    return Ok(rows.iter().map(|row| (row.get(0), row.get::<_, &str>(1) == "ExclusiveLock")).collect());
+                    return Ok(rows
+                        .iter()
+                        .map(|row| (row.get(0), row.get::<_, &str>(1) == "ExclusiveLock"))
+                        .collect());
                 }
                 Err(error) if is_cancel(&error) => {}
                 Err(error) => return Err(error),
@@ -173,8 +188,11 @@ impl Session {
         let (held, expected) = (self.held().await?, self.model.expected());
         report.count("comparisons with pg_locks", 1);
         report.expect(held == expected, "result and reality", || {
-            format!("after {after}: not held {:?}, held besides {:?}",
-                expected.difference(&held).collect::<Vec<_>>(), held.difference(&expected).collect::<Vec<_>>())
+            format!(
+                "after {after}: not held {:?}, held besides {:?}",
+                expected.difference(&held).collect::<Vec<_>>(),
+                held.difference(&expected).collect::<Vec<_>>()
+            )
         });
         Ok(())
     }
@@ -212,6 +230,8 @@ mod tests {
         assert_eq!(model.expected(), BTreeSet::from([(1, true)]));
         model.taken((3, false), true, 0);
         model.taken((3, false), true, 0);
-        assert!(model.released((3, false)) && model.released((3, false)) && !model.released((3, false)));
+        assert!(
+            model.released((3, false)) && model.released((3, false)) && !model.released((3, false))
+        );
     }
 }

@@ -37,7 +37,8 @@ impl Turn<'_> {
     }
 
     fn names(&mut self, most: usize) -> Vec<Name> {
-        let count = if self.random.random_bool(0.6) { 1 } else { self.random.random_range(1..=most) };
+        let count =
+            if self.random.random_bool(0.6) { 1 } else { self.random.random_range(1..=most) };
         (0..count)
             .map(|_| match self.random.random_bool(0.7) {
                 true => name(self.random.random_range(0..HOT)),
@@ -107,7 +108,9 @@ impl Turn<'_> {
         let call = self.call(false);
         let Done(locked) = self.lock(&call, 0).await? else { return self.roll_back().await };
         let since = Instant::now();
-        let Done(()) = self.check("a transaction-level call").await? else { return self.roll_back().await };
+        let Done(()) = self.check("a transaction-level call").await? else {
+            return self.roll_back().await;
+        };
         if self.random.random_bool(0.3) {
             let Done(()) = self.savepoint().await? else { return self.roll_back().await };
         }
@@ -140,12 +143,12 @@ impl Turn<'_> {
 
     /// What is taken after a savepoint is gone when that is rolled back to.
     async fn savepoint(&mut self) -> Result<Outcome<()>, Error> {
-        let answer = self.session.client.batch_execute("SAVEPOINT inner").await;
+        let answer = self.session.client.batch_execute("SAVEPOINT here").await;
         let Done(()) = self.sort_out(answer)? else { return Ok(Failed) };
         let call = self.call(false);
         self.lock(&call, 1).await?;
         // Also cures an error of the call.
-        self.session.must("ROLLBACK TO inner").await?;
+        self.session.must("ROLLBACK TO here").await?;
         self.session.model.roll_back_to(1);
         self.check("ROLLBACK TO").await
     }
@@ -154,7 +157,8 @@ impl Turn<'_> {
     async fn raise_counter(&self, number: usize) -> Result<(), Error> {
         let key = number as i32;
         let client = &self.session.client;
-        let n: i64 = client.query_one("SELECT n FROM counter WHERE key = $1", &[&key]).await?.get(0);
+        let n: i64 =
+            client.query_one("SELECT n FROM counter WHERE key = $1", &[&key]).await?.get(0);
         client.execute("UPDATE counter SET n = $2 WHERE key = $1", &[&key, &(n + 1)]).await?;
         Ok(())
     }
@@ -162,7 +166,9 @@ impl Turn<'_> {
     /// Notes holds that certainly lasted until now.
     fn remember(&self, call: &Call, from: Instant) {
         for (key, exclusive) in call.locks() {
-            self.world.history.add(key, Hold { client: self.number, exclusive, from, until: Instant::now() });
+            self.world
+                .history
+                .add(key, Hold { client: self.number, exclusive, from, until: Instant::now() });
         }
     }
 
@@ -220,7 +226,10 @@ impl Turn<'_> {
         let answer = self.session.unlock(&call.names, call.exclusive).await;
         match self.sort_out(answer)? {
             Done(released) => {
-                let held = call.locks().into_iter().fold(true, |all, lock| self.session.model.released(lock) && all);
+                let held = call
+                    .locks()
+                    .into_iter()
+                    .fold(true, |all, lock| self.session.model.released(lock) && all);
                 self.world.report.expect(released == held, "result and reality", || {
                     format!("unlocking {:?} gave {released}", call.names)
                 });
@@ -247,7 +256,9 @@ impl Turn<'_> {
         let exclusive = self.random.random_bool(0.5);
         let answer = self.session.unlock(&names, exclusive).await;
         if let Done(released) = self.sort_out(answer)? {
-            self.world.report.expect(!released, "result and reality", || format!("{names:?} was not held, and released"));
+            self.world.report.expect(!released, "result and reality", || {
+                format!("{names:?} was not held, and released")
+            });
         }
         self.session.check(&self.world.report, "a wrong unlock").await
     }
@@ -262,7 +273,10 @@ impl Turn<'_> {
         let answer = self
             .session
             .client
-            .query_one("SELECT locked_and_lost($1::text::text[], $2)", &[&array(&call.names), &in_session])
+            .query_one(
+                "SELECT locked_and_lost($1::text::text[], $2)",
+                &[&array(&call.names), &in_session],
+            )
             .await;
         match self.sort_out(answer)? {
             Done(row) => {
@@ -284,8 +298,12 @@ impl Turn<'_> {
             (SELECT count(*) FROM advisory_locks WHERE pid = pg_backend_pid())";
         let answer = self.session.client.query_one(statement, &[&names]).await;
         if let Done(row) = self.sort_out(answer)? {
-            self.world.report.expect(!row.get::<_, bool>(0), "result and reality", || format!("{names} is not held"));
-            self.world.report.expect(row.get::<_, i64>(2) == 0, "result and reality", || "the view shows a lock".into());
+            self.world.report.expect(!row.get::<_, bool>(0), "result and reality", || {
+                format!("{names} is not held")
+            });
+            self.world.report.expect(row.get::<_, i64>(2) == 0, "result and reality", || {
+                "the view shows a lock".into()
+            });
         }
         self.session.check(&self.world.report, "a look").await
     }
