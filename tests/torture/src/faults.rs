@@ -51,7 +51,7 @@ pub async fn client_killed(server: &Server, report: &Report) -> Result<()> {
     ] {
         let mut client = psql(server, level)?;
         ensure!(becomes_true(&admin, HELD).await?, "psql does not lock");
-        kill_client(&mut client)?;
+        crate::server::kill_program(&mut client)?;
         let free = truth(&admin, "try_lock_keys('{killed}', timeout => '30s')").await?;
         report.expect(free, "dead clients", || {
             "a lock of a client that was killed is still held".into()
@@ -66,30 +66,11 @@ pub async fn client_killed(server: &Server, report: &Report) -> Result<()> {
     ] {
         let mut client = psql(server, wait)?;
         ensure!(becomes_true(&admin, AWAITED).await?, "psql does not wait");
-        kill_client(&mut client)?;
+        crate::server::kill_program(&mut client)?;
         let gone = becomes_true(&admin, &format!("NOT {AWAITED}")).await?;
         report.expect(gone, "dead clients", || "a client that was killed still waits".into());
         report.count("clients killed", 1);
     }
-    Ok(())
-}
-
-fn kill_client(client: &mut Child) -> Result<()> {
-    // The process may be a runuser around psql.
-    let parent = client.id();
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
-        // "pid (name) state parent …"
-        let is_child = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1))
-            == Some(&parent.to_string());
-        if is_child
-            && let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok())
-        {
-            kill(Pid::from_raw(pid), Signal::SIGKILL)?;
-        }
-    }
-    client.kill()?;
-    client.wait()?;
     Ok(())
 }
 

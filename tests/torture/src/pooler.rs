@@ -40,8 +40,7 @@ pub async fn under_load(
     let mut pgbouncer =
         server.command("pgbouncer").arg("-q").arg(&ini).spawn().context("no pgbouncer")?;
     let outcome = transactions_through(server, report, &folder, transactions).await;
-    pgbouncer.kill()?;
-    pgbouncer.wait()?;
+    crate::server::kill_program(&mut pgbouncer)?;
     outcome
 }
 

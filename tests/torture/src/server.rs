@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -107,7 +107,7 @@ impl Server {
         } else {
             Command::new(path)
         };
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
@@ -177,6 +177,25 @@ impl Server {
             }
         }
     }
+}
+
+/// Kills what [`Server::command`] started: the process, and its child if it is a runuser.
+pub fn kill_program(program: &mut Child) -> Result<()> {
+    let parent = program.id().to_string();
+    for process in std::fs::read_dir("/proc")?.flatten() {
+        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
+        // "pid (name) state parent …"
+        let is_child =
+            stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(&parent);
+        if is_child
+            && let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok())
+        {
+            kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        }
+    }
+    program.kill()?;
+    program.wait()?;
+    Ok(())
 }
 
 /// After this long, what must happen counts as never happening.

@@ -119,12 +119,10 @@ impl Turn<'_> {
             let answer = self.raise_counter(number).await;
             let Done(()) = self.sort_out(answer)? else { return self.roll_back().await };
         }
-        if locked {
-            self.remember(&call, since);
-        }
         if self.random.random_bool(0.1) {
             return self.roll_back().await;
         }
+        let until = Instant::now();
         let committed = self.session.client.batch_execute("COMMIT").await;
         if let Some(number) = counted {
             match &committed {
@@ -134,6 +132,9 @@ impl Turn<'_> {
         }
         match self.sort_out(committed)? {
             Done(()) => {
+                if locked {
+                    self.remember(&call, since, until);
+                }
                 self.session.model.transaction.clear();
                 self.session.check(&self.world.report, "COMMIT").await
             }
@@ -163,12 +164,11 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Notes holds that certainly lasted until now.
-    fn remember(&self, call: &Call, from: Instant) {
+    /// Notes definite holds: until the release was sent, now that it is known to have been one. Who is
+    /// terminated before does not know until when it held.
+    fn remember(&self, call: &Call, from: Instant, until: Instant) {
         for (key, exclusive) in call.locks() {
-            self.world
-                .history
-                .add(key, Hold { client: self.number, exclusive, from, until: Instant::now() });
+            self.world.history.add(key, Hold { client: self.number, exclusive, from, until });
         }
     }
 
@@ -179,17 +179,18 @@ impl Turn<'_> {
         }
         let since = Instant::now();
         self.session.check(&self.world.report, "a session-level call").await?;
-        if self.random.random_bool(0.3) {
-            let again = self.call(true);
-            if self.lock_for_session(&again).await? && self.random.random_bool(0.5) {
-                self.release(&again).await?;
-            }
-        }
+        let again = self.call(true);
+        let twice = self.random.random_bool(0.3) && self.lock_for_session(&again).await?;
         if self.random.random_bool(0.3) {
             tokio::time::sleep(Duration::from_millis(self.random.random_range(1..8))).await;
         }
-        self.remember(&call, since);
-        self.release(&call).await?;
+        let until = Instant::now();
+        if self.release(&call).await? {
+            self.remember(&call, since, until);
+        }
+        if twice && self.random.random_bool(0.5) {
+            self.release(&again).await?;
+        }
         self.release_all().await
     }
 
@@ -220,24 +221,24 @@ impl Turn<'_> {
         self.session.check(&self.world.report, "a session-level call in vain").await
     }
 
-    /// Releases what a call has locked.
-    async fn release(&mut self, call: &Call) -> Result<(), Error> {
+    /// Releases what a call has locked; true if all of it was held.
+    async fn release(&mut self, call: &Call) -> Result<bool, Error> {
         self.world.operation();
         let answer = self.session.unlock(&call.names, call.exclusive).await;
-        match self.sort_out(answer)? {
-            Done(released) => {
-                let held = call
-                    .locks()
-                    .into_iter()
-                    .fold(true, |all, lock| self.session.model.released(lock) && all);
-                self.world.report.expect(released == held, "result and reality", || {
-                    format!("unlocking {:?} gave {released}", call.names)
-                });
-                self.session.check(&self.world.report, "unlocking").await
-            }
+        let Done(released) = self.sort_out(answer)? else {
             // Some may be released: counts are not to be seen, so all goes.
-            Failed => self.release_all().await,
-        }
+            self.release_all().await?;
+            return Ok(false);
+        };
+        let held = call
+            .locks()
+            .into_iter()
+            .fold(true, |all, lock| self.session.model.released(lock) && all);
+        self.world.report.expect(released == held, "result and reality", || {
+            format!("unlocking {:?} gave {released}", call.names)
+        });
+        self.session.check(&self.world.report, "unlocking").await?;
+        Ok(released)
     }
 
     /// Releases what is left, as core does it.
