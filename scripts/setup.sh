@@ -1,4 +1,4 @@
-# Sourced by the other scripts: brings what is missing (packages, Rust, cargo-pgrx, Postgres).
+# Sourced by the other scripts: brings what is missing (packages, Rust, cargo-pgrx, cargo-fuzz, Postgres).
 # Each need_… function is quiet and quick when there is nothing to do.
 # shellcheck shell=bash
 
@@ -105,6 +105,35 @@ need_rust() {
     export CARGO=cargo
   fi
   RUST_READY=1
+}
+
+# need_nightly [COMPONENT…] : goes over to the nightly toolchain, with these components of rustup's.
+need_nightly() {
+  need_rust
+  local component missing=()
+  if ! RUSTUP_TOOLCHAIN=nightly cargo --version >/dev/null 2>&1; then
+    say "installing Rust's nightly toolchain"
+    quietly rustup-nightly rustup toolchain install nightly --profile minimal
+  fi
+  for component in "$@"; do
+    rustup component list --toolchain nightly --installed | grep -q "^$component" || missing+=("$component")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    say "adding to Rust's nightly toolchain: ${missing[*]}"
+    quietly rustup-components rustup component add --toolchain nightly "${missing[@]}"
+  fi
+  export RUSTUP_TOOLCHAIN=nightly CARGO=cargo
+}
+
+# Sets CARGO_FUZZ, and goes over to the nightly toolchain, which it needs for AddressSanitizer.
+need_cargo_fuzz() {
+  need_nightly
+  local version=0.13.2
+  local root=$TOOLS_DIR/cargo-fuzz-$version
+  CARGO_FUZZ=$root/bin/cargo-fuzz
+  [ ! -x "$CARGO_FUZZ" ] || return 0
+  say "building cargo-fuzz $version (about a minute)"
+  quietly cargo-fuzz cargo install --locked cargo-fuzz --version "=$version" --root "$root"
 }
 
 pgrx_version() { sed -n 's/^pgrx = "=\(.*\)"$/\1/p' "$PROJECT/Cargo.toml"; }

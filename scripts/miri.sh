@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the unit tests of the modules that need no Postgres under Miri, which notices undefined behaviour and data races.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+
+need_nightly miri rust-src
+miri() {
+  "$CARGO" miri test --quiet --locked --lib --manifest-path tests/pure/Cargo.toml --target-dir target/pure "$@"
+}
+say "all tests"
+# Without isolation they may read files and PROPTEST_CASES; Miri is too slow for as many cases as elsewhere.
+PROPTEST_CASES=${PROPTEST_CASES:-4} MIRIFLAGS=-Zmiri-disable-isolation miri
+say "threads that share the record of names, in other orders and with other stale reads"
+MIRIFLAGS=-Zmiri-many-seeds=0..16 quietly miri miri names_are_never_mixed_up
