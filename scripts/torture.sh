@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 need_cargo_pgrx
 major=${PG:-$(default_major)}
 need_postgres "$major"
+need_packages pgbouncer
 build_package
 install_package
 
@@ -20,7 +21,8 @@ chmod 755 "$folder"
 if is_root; then chown postgres "$folder"; fi
 trap 'rm -rf "$folder"' EXIT
 if ! "$CARGO" run --quiet --locked --manifest-path "$manifest" --target-dir target/torture -- \
-  --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" --report "target/torture-pg$major.json" \
+  --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" \
+  --library "$("$PG_CONFIG" --pkglibdir)/advisory_keys.so" --report "target/torture-pg$major.json" \
   --size "${SIZE:-quick}" --minutes "${MINUTES:-60}" "$@"; then
   tail -n 30 "$folder/server.log" >&2
   exit 1

@@ -214,10 +214,7 @@ async fn unlock(actor: &mut Actor, names: &[Name], exclusive: bool) -> Result<()
         return Ok(());
     }
     let released = actor.session.unlock(names, exclusive).await?;
-    let locks: std::collections::BTreeSet<Lock> =
-        names.iter().map(|name| (key_of(name), exclusive)).collect();
-    let expected =
-        locks.into_iter().fold(true, |all, lock| actor.session.model.released(lock) && all);
+    let expected = actor.session.model.unlock(names, exclusive);
     anyhow::ensure!(released == expected, "released: {released}, expected: {expected}");
     Ok(())
 }

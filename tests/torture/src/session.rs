@@ -65,8 +65,18 @@ impl Model {
         }
     }
 
+    /// Releases one session-level hold of each; true if all were held so.
+    pub fn unlock(&mut self, names: &[Name], exclusive: bool) -> bool {
+        let locks: BTreeSet<Lock> = names.iter().map(|name| (key_of(name), exclusive)).collect();
+        let mut all = true;
+        for lock in locks {
+            all &= self.released(lock);
+        }
+        all
+    }
+
     /// Releases one hold at session level; false if there is none.
-    pub fn released(&mut self, lock: Lock) -> bool {
+    fn released(&mut self, lock: Lock) -> bool {
         match self.session.get_mut(&lock) {
             None => false,
             Some(1) => self.session.remove(&lock).is_some(),

@@ -230,10 +230,7 @@ impl Turn<'_> {
             self.release_all().await?;
             return Ok(false);
         };
-        let held = call
-            .locks()
-            .into_iter()
-            .fold(true, |all, lock| self.session.model.released(lock) && all);
+        let held = self.session.model.unlock(&call.names, call.exclusive);
         self.world.report.expect(released == held, "result and reality", || {
             format!("unlocking {:?} gave {released}", call.names)
         });
