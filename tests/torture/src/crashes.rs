@@ -3,13 +3,14 @@
 
 use crate::load::{self, Size};
 use crate::report::Report;
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 use crate::session::{key_of, name};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio_postgres::Client;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Crash {
@@ -35,19 +36,13 @@ pub async fn under_load(
         ))
         .await?;
 
-    let size = Size { clients: 16, operations: 3_000, cancels: 0, terminations: 0, seed };
+    let size = Size { clients: 16, operations: 8_000, cancels: 0, terminations: 0, seed };
     let running = tokio::spawn(load::run(server.clone(), report.clone(), size));
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     match crash {
         Crash::Backend => {
-            let row = client
-                .query_one(
-                    "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%lock_keys%' \
-                 AND backend_type = 'client backend' ORDER BY random() LIMIT 1",
-                    &[],
-                )
-                .await?;
-            kill(Pid::from_raw(row.get(0)), Signal::SIGKILL)?;
+            let victim = a_client(&client).await?;
+            kill(Pid::from_raw(victim), Signal::SIGKILL)?;
         }
         Crash::Postmaster => server.kill_postmaster().await?,
         Crash::RestartFast => server.restart("fast")?,
@@ -65,4 +60,17 @@ pub async fn under_load(
     let free: bool = client.query_one(&statement, &[]).await?.get(0);
     report.expect(free, "prepared transactions", || format!("the lock was kept: {crash:?}"));
     Ok(())
+}
+
+/// The process of one of the others that are connected, as soon as there are any.
+async fn a_client(client: &Client) -> Result<i32> {
+    let end = Instant::now() + PATIENCE;
+    let statement = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
+        AND backend_type = 'client backend' ORDER BY random() LIMIT 1";
+    loop {
+        if let Some(row) = client.query_opt(statement, &[]).await? {
+            return Ok(row.get(0));
+        }
+        ensure!(Instant::now() < end, "no client connects");
+    }
 }
