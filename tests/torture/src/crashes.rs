@@ -38,12 +38,9 @@ pub async fn under_load(
 
     let size = Size { clients: 16, operations: 8_000, cancels: 0, terminations: 0, seed };
     let running = tokio::spawn(load::run(server.clone(), report.clone(), size));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let victim = one_who_locks(&client).await?;
     match crash {
-        Crash::Backend => {
-            let victim = a_client(&client).await?;
-            kill(Pid::from_raw(victim), Signal::SIGKILL)?;
-        }
+        Crash::Backend => kill(Pid::from_raw(victim), Signal::SIGKILL)?,
         Crash::Postmaster => server.kill_postmaster().await?,
         Crash::RestartFast => server.restart("fast")?,
         Crash::RestartImmediate => server.restart("immediate")?,
@@ -62,15 +59,20 @@ pub async fn under_load(
     Ok(())
 }
 
-/// The process of one of the others that are connected, as soon as there are any.
-async fn a_client(client: &Client) -> Result<i32> {
+/// The process of a client that is seen locking; some time after the first of them began.
+async fn one_who_locks(client: &Client) -> Result<i32> {
     let end = Instant::now() + PATIENCE;
     let statement = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
-        AND backend_type = 'client backend' ORDER BY random() LIMIT 1";
+        AND backend_type = 'client backend' AND query LIKE '%lock_keys%' ORDER BY random() LIMIT 1";
+    let mut seen = 0;
     loop {
         if let Some(row) = client.query_opt(statement, &[]).await? {
-            return Ok(row.get(0));
+            seen += 1;
+            if seen == 10 {
+                return Ok(row.get(0));
+            }
         }
-        ensure!(Instant::now() < end, "no client connects");
+        ensure!(Instant::now() < end, "no client locks");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
