@@ -4,7 +4,7 @@
 use crate::history::History;
 use crate::nemesis;
 use crate::report::Report;
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, Server, patiently};
 use crate::session::{Session, is_lost};
 use crate::turn::Turn;
 use anyhow::Result;
@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use tokio_postgres::Client;
 
 /// The names that everybody wants, each with a counter to protect; and how many others there are.
 pub const HOT: usize = 16;
@@ -87,14 +88,20 @@ pub async fn prepare(server: &Server) -> Result<()> {
     Ok(())
 }
 
-pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result<()> {
-    let (admin, _) = server.connect_patiently().await?;
-    admin
+/// Sets the counter of each hot name to 0.
+pub async fn reset_counters(client: &Client) -> Result<()> {
+    client
         .batch_execute(&format!(
             "TRUNCATE counter; INSERT INTO counter SELECT i, 0 FROM generate_series(0, {}) AS i",
             HOT - 1
         ))
         .await?;
+    Ok(())
+}
+
+pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result<()> {
+    let (admin, _) = server.connect_patiently().await?;
+    reset_counters(&admin).await?;
     let world = Arc::new(World {
         server,
         report,
@@ -208,7 +215,8 @@ fn own_lock_timeout(number: usize) -> Option<&'static str> {
 
 async fn connect(world: &World, number: usize) -> Result<Session> {
     world.pids[number].store(0, Relaxed);
-    let session = Session::new(&world.server).await?;
+    // The server may crash anew while a session is being made.
+    let session = patiently(|| Session::new(&world.server)).await?;
     if let Some(value) = own_lock_timeout(number) {
         session.must(&format!("SET lock_timeout = '{value}'")).await?;
     }

@@ -1,13 +1,14 @@
 //! Many clients on few connections: pgbouncer in transaction mode, with backends terminated under it.
 
-use crate::load::HOT;
+use crate::load::{self, HOT};
 use crate::report::Report;
-use crate::server::Server;
+use crate::server::{Server, dial, kill_program, patiently};
 use crate::session::name;
 use anyhow::{Context, Result};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use std::time::Duration;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 const CLIENTS: usize = 16;
 
@@ -40,23 +41,18 @@ pub async fn under_load(
     let mut pgbouncer =
         server.command("pgbouncer").arg("-q").arg(&ini).spawn().context("no pgbouncer")?;
     let outcome = transactions_through(server, report, &folder, transactions).await;
-    crate::server::kill_program(&mut pgbouncer)?;
+    kill_program(&mut pgbouncer)?;
     outcome
 }
 
 async fn transactions_through(
     server: &Server,
     report: &Report,
-    folder: &std::path::Path,
+    folder: &Path,
     transactions: usize,
 ) -> Result<()> {
     let (admin, _) = server.connect_patiently().await?;
-    admin
-        .batch_execute(&format!(
-            "TRUNCATE counter; INSERT INTO counter SELECT i, 0 FROM generate_series(0, {}) AS i",
-            HOT - 1
-        ))
-        .await?;
+    load::reset_counters(&admin).await?;
     let (raised, perhaps) = (AtomicU64::new(0), AtomicU64::new(0));
     let clients = (0..CLIENTS).map(async |number| {
         let mut client = connect(folder).await?;
@@ -122,23 +118,6 @@ async fn raise(client: &Client, key: usize) -> Result<(), Failed> {
     client.batch_execute("COMMIT").await.map_err(|_| Failed::AtCommit)
 }
 
-async fn connect(folder: &std::path::Path) -> Result<Client> {
-    let end = Instant::now() + crate::server::PATIENCE;
-    loop {
-        match Config::new()
-            .host_path(folder)
-            .port(6432)
-            .user("postgres")
-            .dbname("postgres")
-            .connect(NoTls)
-            .await
-        {
-            Ok((client, connection)) => {
-                tokio::spawn(connection);
-                return Ok(client);
-            }
-            Err(error) if Instant::now() > end => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
+async fn connect(folder: &Path) -> Result<Client> {
+    patiently(|| dial(folder, 6432)).await
 }

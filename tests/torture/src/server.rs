@@ -157,24 +157,35 @@ impl Server {
     }
 
     /// A connection, and the process behind it.
-    pub async fn connect(&self) -> Result<(Client, i32)> {
-        let mut config = Config::new();
-        config.host_path(&self.folder).port(5432).user("postgres").dbname("postgres");
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
+    async fn connect(&self) -> Result<(Client, i32)> {
+        let client = dial(&self.folder, 5432).await?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
         Ok((client, pid))
     }
 
     /// The same, however long the server takes to come back.
     pub async fn connect_patiently(&self) -> Result<(Client, i32)> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.connect().await {
-                Ok(connected) => return Ok(connected),
-                Err(error) if Instant::now() > end => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
+        patiently(|| self.connect()).await
+    }
+}
+
+/// A connection through the socket in the folder.
+pub async fn dial(folder: &Path, port: u16) -> Result<Client> {
+    let mut config = Config::new();
+    config.host_path(folder).port(port).user("postgres").dbname("postgres");
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Tries again until it succeeds.
+pub async fn patiently<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            done => return done,
         }
     }
 }
