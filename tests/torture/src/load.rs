@@ -216,10 +216,14 @@ fn own_lock_timeout(number: usize) -> Option<&'static str> {
 async fn connect(world: &World, number: usize) -> Result<Session> {
     world.pids[number].store(0, Relaxed);
     // The server may crash anew while a session is being made.
-    let session = patiently(|| Session::new(&world.server)).await?;
-    if let Some(value) = own_lock_timeout(number) {
-        session.must(&format!("SET lock_timeout = '{value}'")).await?;
-    }
+    let session = patiently(|| async {
+        let session = Session::new(&world.server).await?;
+        if let Some(value) = own_lock_timeout(number) {
+            session.must(&format!("SET lock_timeout = '{value}'")).await?;
+        }
+        Ok(session)
+    })
+    .await?;
     world.pids[number].store(session.pid, Relaxed);
     Ok(session)
 }

@@ -50,6 +50,9 @@ struct Arguments {
     /// End with the first finding.
     #[arg(long)]
     first: bool,
+    /// Only these parts of a round; all if not given.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
     /// A file for the counts and findings, as JSON.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -72,7 +75,8 @@ async fn main() -> Result<()> {
     let report = Arc::new(Report::new(arguments.first));
     let outcome = rounds(&arguments, &server, &report, seed, begun).await;
     if let Err(error) = &outcome {
-        report.finding("the run", format!("{error:#}"));
+        let sql = error.downcast_ref::<tokio_postgres::Error>().is_some_and(|e| e.code().is_some());
+        report.finding(if sql { "error codes" } else { "the run" }, format!("{error:#}"));
     }
     server.stop()?;
     println!("\nafter {} s:", begun.elapsed().as_secs());
@@ -100,12 +104,16 @@ async fn rounds(
     server.create_extension().await?;
     load::prepare(server).await?;
     races::prepare(server).await?;
+    let parts = match arguments.only.as_slice() {
+        [] => Part::value_variants(),
+        only => only,
+    };
     if arguments.size == Length::Quick {
-        return round(server, report, seed).await;
+        return round(parts, server, report, seed).await;
     }
     let end = Duration::from_secs(60 * arguments.minutes);
     for number in 0.. {
-        round(server, report, seed.wrapping_add(1000 * number)).await?;
+        round(parts, server, report, seed.wrapping_add(1000 * number)).await?;
         let seconds = begun.elapsed().as_secs();
         println!(
             "round {number}: {} minutes, {} operations ({} a second), {} findings",
@@ -121,21 +129,42 @@ async fn rounds(
     Ok(())
 }
 
-/// Everything once; findings of what came before do not keep the rest from running.
-async fn round(server: &Arc<Server>, report: &Arc<Report>, seed: u64) -> Result<()> {
-    for part in PARTS {
+/// Each part once; findings of what came before do not keep the rest from running.
+async fn round(
+    parts: &[Part],
+    server: &Arc<Server>,
+    report: &Arc<Report>,
+    seed: u64,
+) -> Result<()> {
+    for part in parts {
         let begun = Instant::now();
-        part_of_a_round(*part, server, report, seed).await.with_context(|| format!("{part:?}"))?;
-        println!("{:>6} ms  {part:?}", begun.elapsed().as_millis());
-        if report.enough() {
-            break;
+        tokio::select! {
+            done = part_of_a_round(*part, server, report, seed) => {
+                done.with_context(|| format!("{part:?}"))?
+            }
+            () = tokio::time::sleep(LONGEST_PART) => {
+                report.finding("waits that never end", format!("{part:?}"));
+                return Ok(());
+            }
+            () = enough(report) => return Ok(()),
         }
+        println!("{:>6} ms  {part:?}", begun.elapsed().as_millis());
     }
     Ok(())
 }
 
+/// A part that has not ended after this long never will.
+const LONGEST_PART: Duration = Duration::from_secs(600);
+
+/// Returns when there is no need to go on.
+async fn enough(report: &Report) {
+    while !report.enough() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// What a round consists of, in this order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     StoppedWaiters,
     AllOrNothing,
@@ -150,21 +179,6 @@ enum Part {
     Pooler,
     Crashes,
 }
-
-const PARTS: &[Part] = &[
-    Part::StoppedWaiters,
-    Part::AllOrNothing,
-    Part::OppositeOrders,
-    Part::Model,
-    Part::Queues,
-    Part::Memory,
-    Part::RacingTimeouts,
-    Part::Load,
-    Part::RandomArguments,
-    Part::Faults,
-    Part::Pooler,
-    Part::Crashes,
-];
 
 async fn part_of_a_round(
     part: Part,

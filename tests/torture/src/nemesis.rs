@@ -24,7 +24,10 @@ pub async fn strike(world: Arc<World>, size: Size) -> Result<()> {
             tokio::time::sleep(Duration::from_micros(300)).await;
             continue;
         }
-        let Some(&victim) = world.pids().choose(&mut random) else { continue };
+        let Some(&victim) = world.pids().choose(&mut random) else {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        };
         let terminations_due = size.terminations * (cancels + terminations + 1) / strikes;
         let statement = if terminations < terminations_due { &terminate } else { &cancel };
         let struck: bool = client.query_one(statement, &[&victim]).await?.get(0);

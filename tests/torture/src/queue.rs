@@ -1,7 +1,7 @@
 //! Waiting: in order, without deadlocks, not too short and not too long.
 
 use crate::report::Report;
-use crate::server::Server;
+use crate::server::{Server, await_waiting};
 use crate::session::{Call, Session, name, state};
 use anyhow::Result;
 use rand::SeedableRng;
@@ -28,8 +28,7 @@ pub async fn in_order(server: &Server, report: &Report, rounds: usize) -> Result
                 served.lock().expect("no panic").push(number);
                 client.batch_execute("COMMIT").await
             }));
-            let waits = format!("SELECT count(*) FROM pg_locks WHERE pid = {pid} AND NOT granted");
-            while holder.query_one(&waits, &[]).await?.get::<_, i64>(0) == 0 {}
+            await_waiting(&holder, pid).await?;
         }
         holder.batch_execute("SELECT unlock_keys('{queue}')").await?;
         for waiter in waiters {

@@ -2,9 +2,9 @@
 //! the wrapper that people write in PL/pgSQL. Whatever the answer is, it has to agree with what is held.
 
 use crate::report::Report;
-use crate::server::{PATIENCE, Server};
+use crate::server::{Server, await_waiting};
 use crate::session::{Session, key_of, name, state};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::StdRng;
@@ -30,7 +30,7 @@ impl Side {
         }
     }
 
-    /// A session-level lock with a timeout; an error 55P03 counts as false.
+    /// A session-level lock with a timeout; of core, an error 55P03 stands for false.
     fn statement(self, number: usize, timeout_ms: u64) -> String {
         let name = name(number);
         match self {
@@ -100,12 +100,13 @@ impl Pair {
         if self.side == Side::Core {
             self.waiter.client.batch_execute(&format!("SET lock_timeout = {timeout_ms}")).await?;
         }
-        let (waiter, statement) =
-            (self.waiter.clone(), self.side.statement(self.number, timeout_ms));
+        let (side, waiter) = (self.side, self.waiter.clone());
+        let statement = side.statement(self.number, timeout_ms);
         Ok(tokio::spawn(async move {
             match waiter.client.query_one(&statement, &[]).await {
                 Ok(row) => Ok(row.get(0)),
-                Err(error) if matches!(state(&error), "55P03" | "57014") => Ok(false),
+                Err(error) if state(&error) == "57014" => Ok(false),
+                Err(error) if state(&error) == "55P03" && side == Side::Core => Ok(false),
                 Err(error) => Err(error.into()),
             }
         }))
@@ -199,7 +200,7 @@ pub async fn stopped(
         pair.waiter.client.batch_execute("SET statement_timeout = '100ms'").await?;
     }
     let call = pair.wait(if let End::Timeout = end { 100 } else { 60_000 }).await?;
-    await_waiting(&pair).await?;
+    await_waiting(&pair.holder.client, pair.waiter.pid).await?;
     let waiter = Pid::from_raw(pair.waiter.pid);
     kill(waiter, Signal::SIGSTOP)?;
     pair.release().await?;
@@ -222,18 +223,6 @@ pub async fn stopped(
         report.expect(!wrong, "result and reality", || {
             format!("a stopped waiter, {end:?}: answered {answer}")
         });
-    }
-    Ok(())
-}
-
-async fn await_waiting(pair: &Pair) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    let statement =
-        format!("SELECT count(*) FROM pg_locks WHERE pid = {} AND NOT granted", pair.waiter.pid);
-    while pair.holder.client.query_one(&statement, &[]).await?.get::<_, i64>(0) == 0 {
-        if Instant::now() > end {
-            bail!("the waiter does not wait");
-        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The Postgres server under torture: started, restarted, killed and started again from here.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use std::path::{Path, PathBuf};
@@ -68,17 +68,17 @@ impl Server {
     /// replaced there, and so that what is tortured need not be what is installed.
     pub async fn create_extension(&self) -> Result<()> {
         self.replace_library()?;
-        let (client, _) = self.connect_patiently().await?;
-        client
-            .batch_execute(&format!(
-                "BEGIN;
-                 CREATE EXTENSION advisory_keys;
-                 UPDATE pg_proc SET probin = '{}' WHERE probin = '$libdir/advisory_keys';
-                 COMMIT",
-                self.copy_of_library().display()
-            ))
+        let (mut client, _) = self.connect_patiently().await?;
+        let transaction = client.transaction().await?;
+        transaction.batch_execute("CREATE EXTENSION advisory_keys").await?;
+        let functions = transaction
+            .execute(
+                "UPDATE pg_proc SET probin = $1 WHERE probin = 'advisory_keys'",
+                &[&self.copy_of_library().display().to_string()],
+            )
             .await?;
-        Ok(())
+        ensure!(functions > 0, "the extension does not refer to its library as it did");
+        Ok(transaction.commit().await?)
     }
 
     /// Puts a new copy of the library in place of the one there, as packages do on an upgrade.
@@ -88,7 +88,8 @@ impl Server {
         Ok(std::fs::rename(new, self.copy_of_library())?)
     }
 
-    fn copy_of_library(&self) -> PathBuf {
+    /// What the functions of the extension refer to.
+    pub fn copy_of_library(&self) -> PathBuf {
         self.folder.join("advisory_keys.so")
     }
 
@@ -188,6 +189,30 @@ pub async fn patiently<T, F: Future<Output = Result<T>>>(attempt: impl Fn() -> F
             done => return done,
         }
     }
+}
+
+/// What an expression of SQL says now.
+pub async fn truth(client: &Client, expression: &str) -> Result<bool> {
+    Ok(client.query_one(&format!("SELECT {expression}"), &[]).await?.get(0))
+}
+
+/// Asks until it is so; false if that does not happen.
+pub async fn becomes_true(client: &Client, expression: &str) -> Result<bool> {
+    let end = Instant::now() + PATIENCE;
+    while !truth(client, expression).await? {
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(true)
+}
+
+/// Returns when the process waits for a lock.
+pub async fn await_waiting(client: &Client, pid: i32) -> Result<()> {
+    let waits = format!("EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)");
+    ensure!(becomes_true(client, &waits).await?, "the waiter does not wait");
+    Ok(())
 }
 
 /// Kills what [`Server::command`] started: the process, and its child if it is a runuser.

@@ -82,6 +82,12 @@ impl Turn<'_> {
     async fn lock(&mut self, call: &Call, savepoint: u32) -> Result<Outcome<bool>, Error> {
         self.world.operation();
         let answer = self.session.lock(call).await;
+        if let Err(error) = &answer
+            && state(error) == "55P03"
+            && !call.blocking
+        {
+            self.world.report.finding("error codes", format!("{error:?} instead of false"));
+        }
         let outcome = self.sort_out(answer)?;
         let locked = matches!(outcome, Done(true));
         self.world.report.count(if locked { "locked" } else { "not locked" }, 1);

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Would the torture notice? Each patch of tests/torture/mutants breaks the extension in one way, and says which checks
+# have to find that. The broken libraries are built in target/mutants and never installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+# shellcheck source=scripts/suites.sh
+. scripts/suites.sh
+
+need_cargo_pgrx
+need_packages patch
+major=${PG:-$(default_major)}
+need_postgres "$major"
+build_package
+install_package
+
+work=target/mutants
+# The library of the sources in $work/source.
+build_mutant() {
+  (cd "$work/source" && CARGO_PROFILE_RELEASE_LTO=off "$CARGO" build --quiet --locked --release --lib \
+    --no-default-features --features "pg$major" --target-dir "$PROJECT/$work/build")
+}
+
+# What follows a word at the beginning of a line of the patch.
+field() { sed -n "s/^$1: //p" "$mutant"; }
+
+missed=()
+for mutant in tests/torture/mutants/*.patch; do
+  name=$(basename "$mutant" .patch)
+  say "$name: $(head -n 1 "$mutant")"
+  rm -rf "$work/source"
+  mkdir -p "$work/source"
+  cp -r Cargo.toml Cargo.lock .cargo src sql "$work/source"
+  patch --quiet --strip=1 --directory="$work/source" <"$mutant"
+  build_mutant
+  read -ra options <<<"$(field 'Run with')"
+  log=$work/$name.log
+  run_torture "$work/build/release/libadvisory_keys.so" "${options[@]}" >"$log" 2>&1 || true
+  while read -r check; do
+    if grep -q "^ *FINDINGS .*  $check\$" "$log"; then
+      echo "    found by: $check"
+    else
+      echo "    NOT FOUND by: $check (see $log)"
+      missed+=("$name by $check")
+    fi
+  done < <(field 'Found by' | sed 's/; */\n/g')
+done
+
+[ ${#missed[@]} -eq 0 ] || die "not found: ${missed[*]}"
+say "all were found"
