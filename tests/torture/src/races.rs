@@ -3,7 +3,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, await_waiting};
-use crate::session::{Session, key_of, name, state};
+use crate::session::{Session, is_cancel, key_of, name, state};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,6 +12,8 @@ use rand::{Rng, SeedableRng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_postgres::Error;
 
 /// Who locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,20 +98,27 @@ impl Pair {
     }
 
     /// Begins to wait; the answer comes later.
-    async fn wait(&self, timeout_ms: u64) -> Result<tokio::task::JoinHandle<Result<bool>>> {
+    async fn wait(&self, timeout_ms: u64) -> Result<JoinHandle<Result<bool, Error>>> {
         if self.side == Side::Core {
             self.waiter.client.batch_execute(&format!("SET lock_timeout = {timeout_ms}")).await?;
         }
-        let (side, waiter) = (self.side, self.waiter.clone());
-        let statement = side.statement(self.number, timeout_ms);
-        Ok(tokio::spawn(async move {
-            match waiter.client.query_one(&statement, &[]).await {
-                Ok(row) => Ok(row.get(0)),
-                Err(error) if state(&error) == "57014" => Ok(false),
-                Err(error) if state(&error) == "55P03" && side == Side::Core => Ok(false),
-                Err(error) => Err(error.into()),
+        let waiter = self.waiter.clone();
+        let statement = self.side.statement(self.number, timeout_ms);
+        Ok(tokio::spawn(async move { Ok(waiter.client.query_one(&statement, &[]).await?.get(0)) }))
+    }
+
+    /// What came of a call: true if it says that it locked.
+    fn answer(&self, report: &Report, result: Result<bool, Error>) -> Result<bool> {
+        match result {
+            Err(error) if state(&error) == "55P03" => {
+                report.expect(self.side != Side::AdvisoryKeys, "error codes", || {
+                    format!("{error:?} instead of false")
+                });
+                Ok(false)
             }
-        }))
+            Err(error) if is_cancel(&error) => Ok(false),
+            other => Ok(other?),
+        }
     }
 
     /// The answer is held against reality, and the lock released. True if they agreed.
@@ -132,7 +141,8 @@ pub async fn timeouts(
     let (wrong, granted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut tasks = vec![];
     for number in 0..PAIRS {
-        let (server, wrong, granted) = (server.clone(), wrong.clone(), granted.clone());
+        let (server, report) = (server.clone(), report.clone());
+        let (wrong, granted) = (wrong.clone(), granted.clone());
         tasks.push(tokio::spawn(async move {
             let mut random = StdRng::seed_from_u64(seed + number);
             let pair = Pair::new(&server, side, 1_000_000 + number as usize).await?;
@@ -150,7 +160,7 @@ pub async fn timeouts(
                     tokio::task::yield_now().await;
                 }
                 pair.release().await?;
-                let answer = call.await??;
+                let answer = pair.answer(&report, call.await?)?;
                 aim += if answer { 20.0 } else { -20.0 };
                 granted.fetch_add(answer.into(), Ordering::Relaxed);
                 if !pair.settle(answer).await? {
@@ -214,7 +224,7 @@ pub async fn stopped(
         }
     }
     kill(waiter, Signal::SIGCONT)?;
-    let answer = call.await??;
+    let answer = pair.answer(report, call.await?)?;
     pair.waiter.must("RESET statement_timeout").await?;
     let wrong = !pair.settle(answer).await?;
     report.count(&format!("SIGSTOP races: {}", side.label()), 1);
