@@ -1,5 +1,5 @@
 # make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
-# make demo, make check, make check-clients, make torture, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
+# make demo, make check, make check-clients, make torture, make mutants, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
 
 PG_CONFIG ?= pg_config
 PG ?=
@@ -29,6 +29,9 @@ demo-stop:
 torture:
 	@scripts/torture.sh
 
+mutants:
+	@scripts/mutants.sh
+
 miri:
 	@scripts/miri.sh
 
@@ -41,4 +44,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: all install installcheck check check-clients torture miri fuzz demo demo-stop bench clean
+.PHONY: all install installcheck check check-clients torture mutants miri fuzz demo demo-stop bench clean

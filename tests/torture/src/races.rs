@@ -36,8 +36,10 @@ impl Side {
     fn statement(self, number: usize, timeout_ms: u64) -> String {
         let name = name(number);
         match self {
+            // Whatever was pending when the lock was granted strikes in pg_sleep() at the latest.
             Side::AdvisoryKeys => format!(
-                "SELECT try_lock_keys(ARRAY['{}', '{}'], timeout => '{timeout_ms}ms', session => true)",
+                "SELECT try_lock_keys(ARRAY['{}', '{}'], timeout => '{timeout_ms}ms', session => true), \
+                 pg_sleep(0)",
                 name[0], name[1]
             ),
             Side::Core => format!("SELECT pg_advisory_lock({}) IS NOT NULL", key_of(&name)),
