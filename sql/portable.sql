@@ -8,7 +8,7 @@
 -- Uninstall, with that search_path:
 --   DROP VIEW advisory_locks;
 --   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, unlock_keys, holds_keys, keys_available,
---     _advisory_keys_of, _advisory_keys_mode, _advisory_keys_level, _advisory_keys_lock,
+--     _advisory_keys_key, _advisory_keys_of, _advisory_keys_mode, _advisory_keys_level, _advisory_keys_lock,
 --     _advisory_keys_held, _advisory_keys_name, _advisory_keys_holders, _advisory_keys_milliseconds;
 --
 -- The functions are those of the extension advisory_keys, with the same keys, results and errors; where
@@ -36,10 +36,9 @@ END $$;
 -- calling keep this search_path, whatever that of the caller is, and the others are called under it.
 SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(pg_catalog.current_schema()) OPERATOR(pg_catalog.||) ', pg_temp', true);
 
--- In PL/pgSQL because an SQL function with these expressions is not inlined (convert_to and array_to_string
--- are not immutable in general, though they are for text) and is slower then. It calls nothing of ours, so
--- it needs no search_path of its own, which would cost more than the key.
-CREATE OR REPLACE FUNCTION advisory_key(key text[]) RETURNS bigint
+-- The key of any name, and the error for what is none. It calls nothing of ours, so it needs no search_path
+-- of its own, which would cost more than the key.
+CREATE OR REPLACE FUNCTION _advisory_keys_key(key text[]) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100 AS $$
 DECLARE
   dimensions int;
@@ -77,6 +76,34 @@ BEGIN
     HINT = 'Pass the parts of one key as a one-dimensional array.';
 END $$;
 
+-- The key as one expression for names of up to three parts, so that it can be put in place of the call where
+-- that is part of a larger statement; for all else it is NULL, and _advisory_keys_key has the answer. For that,
+-- everything in it has to be immutable, which convert_to and array_to_string are not declared to be: in a UTF-8
+-- database the cast of a text to bytea, with its backslashes doubled, gives the same bytes. A definition that
+-- pg_dump carries over to a database in another encoding notices that by the bytes of chr(233).
+DO $$
+BEGIN
+  IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8' THEN
+    CREATE OR REPLACE FUNCTION advisory_key(key text[]) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 100
+    RETURN coalesce(
+      CASE WHEN pg_catalog.chr(233)::pg_catalog.bytea OPERATOR(pg_catalog.=) E'\\xc3a9' THEN
+        ('x' OPERATOR(pg_catalog.||) pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(pg_catalog.replace(
+          CASE pg_catalog.cardinality(key)
+            WHEN 1 THEN key[1]
+            WHEN 2 THEN key[1] OPERATOR(pg_catalog.||) '-' OPERATOR(pg_catalog.||) key[2]
+            WHEN 3 THEN key[1] OPERATOR(pg_catalog.||) '-' OPERATOR(pg_catalog.||) key[2]
+              OPERATOR(pg_catalog.||) '-' OPERATOR(pg_catalog.||) key[3]
+          END COLLATE pg_catalog."C", E'\\', E'\\\\')::pg_catalog.bytea), 1, 8), 'hex'))::pg_catalog.bit(64)::pg_catalog.int8
+      END,
+      _advisory_keys_key(key));
+  ELSE
+    CREATE OR REPLACE FUNCTION advisory_key(key text[]) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 100
+    RETURN _advisory_keys_key(key);
+  END IF;
+END $$;
+
 -- The keys of all rows, in ascending order, each once.
 CREATE OR REPLACE FUNCTION _advisory_keys_of(keys text[]) RETURNS bigint[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -88,10 +115,10 @@ BEGIN
     RAISE EXCEPTION 'argument "keys" must not be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
   IF array_ndims(keys) IS DISTINCT FROM 2 OR EXISTS (SELECT FROM unnest(keys) AS part WHERE part IS NULL) THEN
-    RETURN ARRAY[advisory_key(keys)];
+    RETURN ARRAY[_advisory_keys_key(keys)];
   END IF;
   FOREACH name SLICE 1 IN ARRAY keys LOOP
-    result := result || advisory_key(name);
+    result := result || _advisory_keys_key(name);
   END LOOP;
   RETURN (SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(result) AS k);
 END $$;
@@ -161,7 +188,7 @@ BEGIN
   ELSE
     FOREACH parts SLICE 1 IN ARRAY keys LOOP
       name := array_to_string(parts, '-');
-      EXIT WHEN advisory_key(parts) = key;
+      EXIT WHEN _advisory_keys_key(parts) = key;
     END LOOP;
   END IF;
   shown := left(name, 200);

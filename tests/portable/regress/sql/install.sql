@@ -61,7 +61,7 @@ DROP ROLE regress_ak_owner, regress_ak_guest;
 
 -- It goes nowhere by itself when the search_path names no schema that exists.
 SET search_path = regress_ak_nowhere;
-\set check `sed -n '/^DO/,/^END/p' "$PG_ABS_SRCDIR/portable.sql"`
+\set check `sed -n '/^DO/,/^END/p; /^END/q' "$PG_ABS_SRCDIR/portable.sql"`
 \set VERBOSITY default
 :check
 \set VERBOSITY sqlstate
