@@ -96,8 +96,9 @@ pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Res
                 }
             }
         }
-        session.client.batch_execute("SELECT pg_advisory_unlock_all()").await?;
+        session.must("SELECT pg_advisory_unlock_all()").await?;
     }
+    session.must("RESET statement_timeout").await?;
     session.check(report, "fuzzing").await?;
     Ok(())
 }

@@ -79,7 +79,7 @@ async fn main() -> Result<()> {
         report.finding(if sql { "error codes" } else { "the run" }, format!("{error:#}"));
     }
     server.stop()?;
-    println!("\nafter {} s:", begun.elapsed().as_secs());
+    report.set_seconds(begun.elapsed().as_secs());
     report.print();
     if let Some(path) = &arguments.report {
         std::fs::write(path, report.to_json())?;
@@ -101,6 +101,7 @@ async fn rounds(
     seed: u64,
     begun: Instant,
 ) -> Result<()> {
+    report.set_version(&server.version().await?);
     server.create_extension().await?;
     load::prepare(server).await?;
     races::prepare(server).await?;

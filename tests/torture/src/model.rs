@@ -177,7 +177,9 @@ async fn lock(actor: &mut Actor, call: &Call, expected: bool) -> Result<()> {
         Err(error) => {
             anyhow::ensure!(state(&error) == "55P03" && call.blocking && !expected, "{error}");
             actor.failed = actor.in_transaction;
-            // Locks are released by the error already, not only by the ROLLBACK that has to follow.
+            // Locks are released by the error already, not only by the ROLLBACK that has to follow: after it was
+            // sent, but before the next statement.
+            actor.session.client.batch_execute("").await?;
             actor.session.model.roll_back_to(actor.savepoints);
         }
     }

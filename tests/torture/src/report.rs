@@ -15,6 +15,9 @@ pub struct Finding {
 
 #[derive(Default, Serialize)]
 struct Contents {
+    server_version: String,
+    /// So long it took.
+    seconds: u64,
     counts: BTreeMap<String, u64>,
     findings: Vec<Finding>,
 }
@@ -29,6 +32,16 @@ pub struct Report {
 impl Report {
     pub fn new(first_only: bool) -> Self {
         Self { contents: Mutex::default(), first_only }
+    }
+
+    /// Says what was tortured.
+    pub fn set_version(&self, server_version: &str) {
+        self.lock().server_version = server_version.to_string();
+    }
+
+    /// Says how long it took.
+    pub fn set_seconds(&self, seconds: u64) {
+        self.lock().seconds = seconds;
     }
 
     /// Adds to a count.
@@ -79,6 +92,7 @@ impl Report {
 
     pub fn print(&self) {
         let contents = self.lock();
+        println!("\nPostgres {}, after {} s:", contents.server_version, contents.seconds);
         for (what, count) in &contents.counts {
             println!("  {count:>10}  {what}");
         }

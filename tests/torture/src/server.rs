@@ -157,6 +157,12 @@ impl Server {
         Ok(())
     }
 
+    /// The version that it tells its clients.
+    pub async fn version(&self) -> Result<String> {
+        let (client, _) = self.connect_patiently().await?;
+        Ok(client.query_one("SHOW server_version", &[]).await?.get(0))
+    }
+
     /// A connection, and the process behind it.
     async fn connect(&self) -> Result<(Client, i32)> {
         let client = dial(&self.folder, 5432).await?;
