@@ -1,5 +1,5 @@
 # make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
-# make demo, make check, make check-clients, make torture, make mutants, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
+# make demo, make check, make check-clients, make torture, make mutants, make picture, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 18 chooses one.
 
 PG_CONFIG ?= pg_config
 PG ?=
@@ -32,6 +32,9 @@ torture:
 mutants:
 	@scripts/mutants.sh
 
+picture:
+	@scripts/picture.sh
+
 miri:
 	@scripts/miri.sh
 
@@ -44,4 +47,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: all install installcheck check check-clients torture mutants miri fuzz demo demo-stop bench clean
+.PHONY: all install installcheck check check-clients torture mutants picture miri fuzz demo demo-stop bench clean

@@ -27,9 +27,19 @@ cleanup() {
 }
 trap cleanup EXIT
 
-check_format() { $CARGO fmt --check; }
+check_format() {
+  local manifest
+  for manifest in Cargo.toml tests/{pure,torture,clients/rust}/Cargo.toml; do
+    $CARGO fmt --check --manifest-path "$manifest"
+  done
+}
 
-check_lints() { $CARGO clippy --locked --all-targets "${test_features[@]}" -- -D warnings; }
+check_lints() {
+  $CARGO clippy --locked --all-targets "${test_features[@]}" -- -D warnings
+  # Not its fuzz targets, which want the nightly toolchain.
+  $CARGO clippy --locked --lib --tests --manifest-path tests/pure/Cargo.toml --target-dir target/pure -- -D warnings
+  $CARGO clippy --locked --all-targets --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- -D warnings
+}
 
 # Unit tests, and tests inside a server of its own.
 check_rust() {

@@ -11,7 +11,8 @@ pub fn own_key(parts: &[String]) -> i64 {
 /// The version of a crate that this was built with.
 pub fn version(name: &str) -> String {
     let lock = include_str!("../Cargo.lock");
-    let at = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1).expect("a locked crate");
+    let at =
+        lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1).expect("a locked crate");
     format!("{name} {}", at.split('"').next().unwrap_or_default())
 }
 
@@ -33,7 +34,8 @@ pub fn commands() -> impl Iterator<Item = Command> {
 fn parse(line: &str) -> Command {
     let mut words = line.split(' ');
     let command = words.next().expect("a command");
-    let milliseconds = if command == "wait" { words.next().and_then(|word| word.parse().ok()) } else { None };
+    let milliseconds =
+        if command == "wait" { words.next().and_then(|word| word.parse().ok()) } else { None };
     let parts = words
         .map(|word| if word == "-" { vec![] } else { hex::decode(word).expect("hexadecimal") })
         .map(|part| String::from_utf8(part).expect("UTF-8"))

@@ -24,7 +24,8 @@ async fn main() {
                 let mut keys = vec![own_key(&parts)];
                 // Kept as a prepared statement, and not.
                 for persistent in [true, false] {
-                    let query = sqlx::query_scalar("SELECT advisory_key($1)").persistent(persistent);
+                    let query =
+                        sqlx::query_scalar("SELECT advisory_key($1)").persistent(persistent);
                     keys.push(query.bind(&parts).fetch_one(&mut connection).await.expect("a key"));
                 }
                 keys.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
@@ -35,15 +36,16 @@ async fn main() {
                 locked.to_string()
             }
             Command::Integer(parts) => {
-                let query =
-                    sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(own_key(&parts));
+                let query = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+                    .bind(own_key(&parts));
                 let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
                 locked.to_string()
             }
             Command::Wait(milliseconds, parts) => {
-                let query = sqlx::query_scalar("SELECT try_lock_keys($1, timeout => $2::text::interval)")
-                    .bind(parts)
-                    .bind(format!("{milliseconds}ms"));
+                let query =
+                    sqlx::query_scalar("SELECT try_lock_keys($1, timeout => $2::text::interval)")
+                        .bind(parts)
+                        .bind(format!("{milliseconds}ms"));
                 let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
                 locked.to_string()
             }
@@ -54,7 +56,8 @@ async fn main() {
                     .await
                     .expect_err("the lock is taken");
                 run(&mut connection, "ROLLBACK").await;
-                let code = error.as_database_error().and_then(|error| error.code()).expect("a SQLSTATE");
+                let code =
+                    error.as_database_error().and_then(|error| error.code()).expect("a SQLSTATE");
                 code.into_owned()
             }
             Command::Commit => {
