@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Would the torture notice? Each patch of tests/torture/mutants breaks the extension in one way, and says which checks
-# have to find that. The broken libraries are built in target/mutants and never installed.
+# have to find that. The broken libraries are built in target/mutants and never installed. Arguments: the names of
+# patches; all if there are none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -26,8 +27,12 @@ build_mutant() {
 field() { sed -n "s/^$1: //p" "$mutant"; }
 
 missed=()
-for mutant in tests/torture/mutants/*.patch; do
-  name=$(basename "$mutant" .patch)
+if [ $# -eq 0 ]; then
+  mapfile -t names < <(basename -s .patch tests/torture/mutants/*.patch)
+  set -- "${names[@]}"
+fi
+for name; do
+  mutant=tests/torture/mutants/$name.patch
   say "$name: $(head -n 1 "$mutant")"
   rm -rf "$work/source"
   mkdir -p "$work/source"
