@@ -56,17 +56,18 @@ run_live() {
 }
 
 # run_torture LIBRARY [OPTION…]: tests/torture on a server of its own, with this library of the extension.
-run_torture() {
+run_torture() (
   need_packages pgbouncer
-  local library=$1 folder status=0
+  library=$1
   shift
   # The program makes its server here, which is killed now and then.
   folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-torture.XXXXXX")
+  trap 'rm -rf "$folder"' EXIT
   chmod 755 "$folder"
   if is_root; then chown postgres "$folder"; fi
-  "$CARGO" run --quiet --locked --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- \
-    --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" --library "$library" "$@" || status=$?
-  if [ $status -ne 0 ]; then tail -n 30 "$folder/server.log" >&2; fi
-  rm -rf "$folder"
-  return $status
-}
+  if ! "$CARGO" run --quiet --locked --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- \
+    --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" --library "$library" "$@"; then
+    tail -n 30 "$folder/server.log" >&2
+    exit 1
+  fi
+)
