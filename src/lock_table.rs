@@ -87,7 +87,7 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
     }
     let now = Instant::now();
     let recently = |copied: Instant| now.duration_since(copied) < Duration::from_secs(1);
-    if let Some(pids) = running_holders(lock, mode) {
+    if let Some(pids) = holders_in_transactions(lock, mode) {
         return Holders::Known(pids);
     }
     if COPIED.get().is_some_and(recently) {
@@ -105,18 +105,19 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
     )
 }
 
-/// The holders that run a transaction; none if there are none, or if one of them is no longer there.
-fn running_holders(lock: &AdvisoryLock, mode: Mode) -> Option<Vec<i32>> {
+/// The holders that have a transaction, running or prepared; not known if there are none.
+fn holders_in_transactions(lock: &AdvisoryLock, mode: Mode) -> Option<Vec<i32>> {
     let mut count = 0;
     // SAFETY: GetLockConflicts() returns `count` identifiers in the current memory context.
     let holders = unsafe {
         let first = pg_sys::GetLockConflicts(lock.tag(), mode.lockmode(), &mut count);
         std::slice::from_raw_parts(first, usize::try_from(count).unwrap_or(0))
     };
-    if holders.is_empty() { None } else { holders.iter().map(pid_of).collect() }
+    let pids: Vec<i32> = holders.iter().filter_map(pid_of).collect();
+    (!pids.is_empty()).then_some(pids)
 }
 
-/// The process that runs a transaction; none if that has ended, or is a prepared one.
+/// The process that runs a transaction; 0 if it is prepared, none if it has ended.
 fn pid_of(transaction: &pg_sys::VirtualTransactionId) -> Option<i32> {
     // SAFETY: an entry of the process table can be read at any time; at worst it is another
     // backend's by now, which the transaction's number tells.
@@ -131,9 +132,25 @@ fn pid_of(transaction: &pg_sys::VirtualTransactionId) -> Option<i32> {
             let process = pg_sys::ProcNumberGetProc(transaction.procNumber);
             (process, if process.is_null() { 0 } else { (*process).vxid.lxid })
         };
-        let runs = !process.is_null() && current == transaction.localTransactionId;
-        (runs && (*process).pid != 0).then(|| (*process).pid)
+        if !process.is_null() && current == transaction.localTransactionId {
+            return Some((*process).pid).filter(|&pid| pid != 0);
+        }
+        is_prepared(transaction).then_some(0)
     }
+}
+
+fn is_prepared(transaction: &pg_sys::VirtualTransactionId) -> bool {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    let backend = transaction.backendId;
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    let backend = transaction.procNumber;
+    // One that was prepared before the last start of the server has no backend; any other keeps the
+    // identifier that it had.
+    let mut others = false;
+    // SAFETY: looks into the list of prepared transactions under its lock.
+    backend == -1
+        || unsafe { pg_sys::TwoPhaseGetXidByVirtualXID(*transaction, &mut others) }.into_inner()
+            != pg_sys::InvalidTransactionId.into_inner()
 }
 
 /// A copy of the table.
