@@ -6,7 +6,9 @@ ALTER ROLE regress_ak_pooled SET advisory_keys.session_locks = off;
 
 \c - regress_ak_pooled
 SELECT lock_keys(ARRAY['a'], session => true);
+BEGIN;
 SELECT try_lock_keys(ARRAY['a']);
+COMMIT;
 SHOW advisory_keys.session_locks;
 SET advisory_keys.session_locks = on;
 SHOW advisory_keys.session_locks;
