@@ -123,8 +123,8 @@ mod segment {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     // The number is that of the layout of a set: a library with another layout must not meet these.
-    const SIZE: &CStr = c"advisory_keys size of names 1";
-    const NAMES: &CStr = c"advisory_keys names 1";
+    const SIZE: &CStr = c"advisory_keys size of names 2";
+    const NAMES: &CStr = c"advisory_keys names 2";
 
     /// Finds or makes the segment. It can fail, for want of memory or of segments, and then there are
     /// no names: that is no reason to fail for the statement that locks.
