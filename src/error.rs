@@ -100,13 +100,14 @@ impl Error {
                     .detail("The array has 2 dimensions, which is several keys.")
                     .hint("Pass the parts of one key as a one-dimensional array.")
             }
-            Error::PartsOfTypeName(length) => {
-                Report::new(ERRCODE_DATATYPE_MISMATCH, "a part of a key may have been cut")
-                    .detail(format!(
-                        "The parts are of type name, which keeps 63 bytes at most; one has {length}."
-                    ))
-                    .hint("Cast each part, not the array: for example ARRAY[current_user::text, '...'].")
-            }
+            Error::PartsOfTypeName(length) => Report::new(
+                ERRCODE_DATATYPE_MISMATCH,
+                "a part of a key may have been cut",
+            )
+            .detail(format!(
+                "The parts are of type name, which keeps 63 bytes at most; one has {length}."
+            ))
+            .hint("Cast each part, not the array: for example ARRAY[current_user::text, '...']."),
             Error::NegativeTimeout => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "timeout must not be negative")
                     .hint("Use '0' not to wait at all, or NULL to wait without a limit.")
@@ -133,16 +134,17 @@ impl Error {
                 "Lock at transaction level; behind a transaction pooler a session-level lock \
                  stays with a connection that other clients use.",
             ),
-            Error::TooManyLocks { held, limit } => {
-                Report::new(ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too many advisory locks in one session")
-                    .detail(format!(
-                        "The session holds {held}, \"advisory_keys.max_keys_per_session\" allows {limit}."
-                    ))
-                    .hint(
-                        "Lock something coarser than each row; the lock table is shared by all \
+            Error::TooManyLocks { held, limit } => Report::new(
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "too many advisory locks in one session",
+            )
+            .detail(format!(
+                "The session holds {held}, \"advisory_keys.max_keys_per_session\" allows {limit}."
+            ))
+            .hint(
+                "Lock something coarser than each row; the lock table is shared by all \
                          sessions, and when it is full, nobody can connect.",
-                    )
-            }
+            ),
             Error::ParallelWorker => Report::new(
                 ERRCODE_INVALID_TRANSACTION_STATE,
                 "advisory locks cannot be used in a parallel worker",

@@ -149,14 +149,15 @@ fn release_keys(
 /// not there, so it is asked first.
 #[inline]
 fn release(lock: &AdvisoryLock, mode: Mode, most: usize) -> usize {
-    let holds = lock.session_holds(mode).min(most);
-    for _ in 0..holds {
+    let holds = lock.holds(mode);
+    let released = holds.at_session_level.min(most);
+    for _ in 0..released {
         lock.release(mode, Level::Session);
     }
-    if holds > 0 && !lock.held(mode) {
+    if released > 0 && released == holds.in_all {
         session_limit::remove();
     }
-    holds
+    released
 }
 
 /// Does this backend hold all of the keys (`shared`: at least shared), at whatever level?

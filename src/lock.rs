@@ -54,6 +54,15 @@ impl Level {
     }
 }
 
+/// How often a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holds {
+    /// At session level.
+    pub at_session_level: usize,
+    /// At both levels.
+    pub in_all: usize,
+}
+
 /// What came of an attempt to take a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -134,23 +143,29 @@ impl AdvisoryLock {
         unsafe { pg_sys::LockRelease(&self.0, mode.lockmode(), level.is_session()) }
     }
 
-    /// How often this backend holds the lock in exactly this mode at session level.
-    pub fn session_holds(&self, mode: Mode) -> usize {
+    /// How often this backend holds the lock in exactly this mode.
+    pub fn holds(&self, mode: Mode) -> Holds {
         if !self.held(mode) {
-            return 0;
+            return Holds { at_session_level: 0, in_all: 0 };
         }
         let mut local: *mut pg_sys::LOCALLOCK = std::ptr::null_mut();
-        // SAFETY: what is held already is only counted once more, in the backend's own table; that
-        // entry stays as long as it is held. The session's holds are those without an owner.
+        // SAFETY: what is held already is only counted once more, in the backend's own table, and then
+        // once less; its entry there stays as long as it is held. The session's holds are those without
+        // an owner.
         unsafe {
             acquire_local(&self.0, mode.lockmode(), true, &mut local);
             let owners = std::slice::from_raw_parts(
                 (*local).lockOwners,
                 usize::try_from((*local).numLockOwners).unwrap_or(0),
             );
-            let holds = owners.iter().find(|owner| owner.owner.is_null()).map_or(0, |owner| owner.nLocks);
+            let session = owners.iter().find(|owner| owner.owner.is_null());
+            let count = |holds: i64| usize::try_from(holds - 1).unwrap_or(0);
+            let holds = Holds {
+                at_session_level: session.map_or(0, |session| count(session.nLocks)),
+                in_all: count((*local).nLocks),
+            };
             pg_sys::LockRelease(&self.0, mode.lockmode(), true);
-            usize::try_from(holds - 1).unwrap_or(0)
+            holds
         }
     }
 

@@ -2,9 +2,9 @@
 //! bigint advisory locks in this database, and the names that the user may see.
 #![allow(unsafe_code)]
 
+use crate::backend::{current_database, current_user};
 use crate::encoding::is_valid;
 use crate::error::{Error, OrRaise};
-use crate::backend::{current_database, current_user};
 use crate::lock::Mode;
 use crate::lock_table::entries;
 use crate::name_record::{Recorded, Subject};

@@ -61,9 +61,8 @@ pub fn held_by_this_backend() -> usize {
 #[inline]
 pub fn nominal_size() -> usize {
     // SAFETY: reads settings that do not change while the server runs.
-    let (per_transaction, transactions) = unsafe {
-        (pg_sys::max_locks_per_xact, pg_sys::MaxBackends + pg_sys::max_prepared_xacts)
-    };
+    let (per_transaction, transactions) =
+        unsafe { (pg_sys::max_locks_per_xact, pg_sys::MaxBackends + pg_sys::max_prepared_xacts) };
     usize::try_from(i64::from(per_transaction) * i64::from(transactions)).unwrap_or(usize::MAX)
 }
 
@@ -166,9 +165,13 @@ impl TableCopy {
     fn advisory(&self) -> impl Iterator<Item = (AdvisoryLock, &pg_sys::LockInstanceData)> {
         // SAFETY: GetLockStatusData() has allocated `nelements` records, which live until the drop.
         let all = unsafe {
-            std::slice::from_raw_parts((*self.0).locks, usize::try_from((*self.0).nelements).unwrap_or(0))
+            std::slice::from_raw_parts(
+                (*self.0).locks,
+                usize::try_from((*self.0).nelements).unwrap_or(0),
+            )
         };
-        all.iter().filter_map(|instance| Some((AdvisoryLock::from_tag(&instance.locktag)?, instance)))
+        all.iter()
+            .filter_map(|instance| Some((AdvisoryLock::from_tag(&instance.locktag)?, instance)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! How a key is shown to people: its parts joined, cut if long.
 
+use crate::backend::{current_database, current_user};
 use crate::encoding::{client_can_show, clip};
 use crate::key::SEPARATOR;
-use crate::backend::{current_database, current_user};
 use crate::name_record::{MAX_TEXT, Noticed, Subject, split_of};
 use crate::report::Report;
 use crate::settings;

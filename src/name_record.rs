@@ -479,7 +479,8 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         let key = (round * 7 + offset * 5) % KEYS;
-                        let noticed = record.write(subject(key), key as u64, 100 + key as u32, || "x");
+                        let noticed =
+                            record.write(subject(key), key as u64, 100 + key as u32, || "x");
                         assert_eq!(noticed, Noticed::Nothing);
                         let key = (round * 5 + offset) % KEYS;
                         if let Some(recorded) = record.read(subject(key)) {

@@ -2,7 +2,7 @@
 
 use crate::argument::TextArrayArg;
 use crate::keyset::key_of_row;
-use crate::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::lock::{AdvisoryLock, Attempt, Holds, Level, Mode};
 use crate::name::{MAX_NAME, NamedKey};
 use crate::text_array::TextArray;
 use pgrx::prelude::*;
@@ -85,15 +85,19 @@ mod tests {
         let lock = AdvisoryLock::new(8);
         let take = |mode, level| lock.try_acquire(mode, level);
         assert_eq!(take(Mode::Exclusive, Level::Transaction), Attempt::Taken);
-        assert_eq!(lock.session_holds(Mode::Exclusive), 0);
+        assert_eq!(lock.holds(Mode::Exclusive), Holds { at_session_level: 0, in_all: 1 });
         for _ in 0..3 {
             assert_eq!(take(Mode::Exclusive, Level::Session), Attempt::TakenAgain);
         }
         assert_eq!(take(Mode::Shared, Level::Session), Attempt::Taken);
-        assert_eq!((lock.session_holds(Mode::Exclusive), lock.session_holds(Mode::Shared)), (3, 1));
+        assert_eq!(lock.holds(Mode::Exclusive), Holds { at_session_level: 3, in_all: 4 });
+        assert_eq!(lock.holds(Mode::Shared), Holds { at_session_level: 1, in_all: 1 });
         for left in [2, 1, 0] {
             assert!(lock.release(Mode::Exclusive, Level::Session));
-            assert_eq!(lock.session_holds(Mode::Exclusive), left);
+            assert_eq!(
+                lock.holds(Mode::Exclusive),
+                Holds { at_session_level: left, in_all: left + 1 }
+            );
         }
         assert!(lock.held(Mode::Exclusive));
         assert!(lock.release(Mode::Shared, Level::Session));

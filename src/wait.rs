@@ -38,8 +38,8 @@ use crate::lock::{AdvisoryLock, Level, Mode};
 use crate::name::NamedKey;
 use crate::report::{add_context, c_string};
 use crate::timeout::{Deadline, Remaining};
-use pgrx::prelude::*;
 use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::panic::AssertUnwindSafe;
@@ -91,7 +91,8 @@ fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context:
         Ok(true)
     }))
     .catch_others(|error| {
-        let timed_out = sqlstate(&error) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && timer.has_raised();
+        let timed_out =
+            sqlstate(&error) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && timer.has_raised();
         // SAFETY: takes this backend out of the queue, or records the grant; it raises nothing.
         unsafe { pg_sys::LockErrorCleanup() };
         if timed_out {

@@ -58,7 +58,9 @@ pub fn short_lock() {
         PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
         "advisory lock is released already, as it was taken outside a transaction block",
     )
-    .detail("A transaction-level lock ends with its transaction, here with the statement that took it.")
+    .detail(
+        "A transaction-level lock ends with its transaction, here with the statement that took it.",
+    )
     .hint("Lock between BEGIN and COMMIT, or pass session => true.")
     .warn();
 }
