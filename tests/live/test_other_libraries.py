@@ -74,7 +74,7 @@ PUBLISHED = {
     "django-pglock (Python)": ({}, (6170642704201584368,)),
     # Printed by the library (0.9.0).
     "sqlalchemy-dlock (Python)": ({}, (-8841863937742578886,)),
-    # From the expression that the library (10.4.2 and 12.38.0) sends, for which it waited when that key was locked.
+    # From the expression that the library (10.4.2) sends, for which it waited when that key was locked.
     "pg-boss (Node.js)": ({"current_database()": "'database_name'"}, (-7577525253995181123,)),
     # Printed by the functions that the libraries call: Ruby's Zlib.crc32 and Digest::MD5, PHP's crc32.
     "with_advisory_lock (Ruby)": ({}, (1153040885, 0)),
