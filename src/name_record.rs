@@ -357,6 +357,16 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_not_added_to_the_name_that_took_the_place_of_its_own() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        record.write(subject(1), 1, 10, || "name");
+        let (slot, ()) = sets[0].find(subject(1), |_| ()).unwrap();
+        assert_eq!(sets[0].add(slot, subject(2), 2, 11), Noticed::Nothing);
+        assert_eq!(record.read(subject(1)).unwrap().roles, [10, 0, 0, 0]);
+    }
+
+    #[test]
     fn a_new_name_has_none_of_the_roles_of_the_one_that_made_room() {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
