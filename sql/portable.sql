@@ -4,8 +4,8 @@
 -- Install, or upgrade, into the first schema of the search_path:
 --   psql -v ON_ERROR_STOP=1 -f portable.sql
 --   PGOPTIONS='-c search_path=locks' psql -v ON_ERROR_STOP=1 -f portable.sql
--- The file is one statement, so it is all or nothing in any client, and becomes part of a transaction that
--- is open. It has no percent sign and nothing that looks like a parameter, which migration tools would replace.
+-- The file is one statement: all or nothing in any client, and part of a transaction if one is open. It has no
+-- percent sign and nothing that looks like a parameter, which migration tools would replace.
 --
 -- Uninstall, with that search_path:
 --   DROP VIEW advisory_locks;
@@ -25,7 +25,7 @@ DECLARE
   lock_timeout CONSTANT text := pg_catalog.current_setting('lock_timeout');
   replaced pg_catalog.regprocedure;
   -- What belongs to another role would be taken over with its owner, who could change what it does.
-  refuse_strangers CONSTANT text := $refuse$
+  refuse_strangers CONSTANT text := pg_catalog.replace($refuse$
     DO $$
     DECLARE
       stranger text;
@@ -38,7 +38,7 @@ DECLARE
         UNION ALL SELECT 'relation ' || oid::regclass, relowner, relnamespace FROM pg_class WHERE relname = 'advisory_locks'
         UNION ALL SELECT 'type ' || oid::regtype, typowner, typnamespace FROM pg_type WHERE typname = 'advisory_locks'
       ) AS objects (object, role, namespace)
-        WHERE namespace = quote_ident(current_schema())::regnamespace AND role <> quote_ident(current_user)::regrole
+        WHERE namespace = @extschema@::regnamespace AND role <> quote_ident(current_user)::regrole
         ORDER BY object LIMIT 1;
       IF FOUND THEN
         RAISE EXCEPTION 'an object with a name of advisory_keys belongs to another role'
@@ -47,18 +47,22 @@ DECLARE
                 HINT = 'Drop it, or install as the role that all of them belong to.';
       END IF;
     END $$
-  $refuse$;
+  $refuse$, '@extschema@', pg_catalog.quote_literal(pg_catalog.quote_ident(home)));
 BEGIN
+-- From here on nothing is found that a stranger may have put into a schema.
+PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
 IF home IS NULL THEN
   RAISE EXCEPTION 'no schema has been selected to install into'
     USING ERRCODE = 'invalid_schema_name',
-          DETAIL = pg_catalog.concat('The search_path is ', search_path, '.'),
+          DETAIL = 'The search_path is ' || search_path || '.',
           HINT = 'Create the first schema of the search_path, or set another search_path.';
+ELSIF strpos(home, '$') > 0 THEN
+  RAISE EXCEPTION 'advisory_keys cannot be installed into a schema with a dollar sign in its name'
+    USING ERRCODE = 'invalid_schema_name',
+          DETAIL = 'The schema is ' || quote_ident(home) || '.',
+          HINT = 'Choose another schema by the search_path.';
 END IF;
--- What the functions call of each other is found in the schema that they are installed in: those for
--- calling keep this search_path, whatever that of the caller is, and the others are called under it.
-PERFORM pg_catalog.set_config('search_path', pg_catalog.concat(pg_catalog.quote_ident(home), ', pg_temp'), true);
-
 -- With an older snapshot it would not be seen what others have just created.
 IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
   RAISE EXCEPTION 'advisory_keys cannot be installed in this isolation level'
@@ -88,14 +92,13 @@ IF EXISTS (SELECT FROM pg_extension WHERE extname = 'advisory_keys') THEN
           HINT = 'Use the extension, or drop it first.';
 END IF;
 EXECUTE refuse_strangers;
-IF has_schema_privilege('public', home, 'CREATE') THEN
-  RAISE WARNING 'all roles may create objects in the schema of advisory_keys'
-    USING DETAIL = 'What they put there could be taken for a part of its functions.',
-          HINT = 'REVOKE CREATE ON SCHEMA ' || quote_ident(home) || ' FROM PUBLIC, or use another schema.';
-END IF;
+
+-- All functions are called by their full names, and those for calling keep this search_path, whatever that of
+-- the caller is; the others are called under it, or name all that they use in full.
+EXECUTE replace($edition$
 
 -- Whether the expression of advisory_key, below, has the bytes that it needs.
-CREATE OR REPLACE FUNCTION _advisory_keys_utf8() RETURNS boolean
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_utf8() RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
   RETURN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'UTF8';
@@ -103,11 +106,11 @@ END $$;
 
 -- The key of any name, and the error for what is none. It calls nothing of ours, so it needs no search_path
 -- of its own, which would cost more than the key.
-CREATE OR REPLACE FUNCTION _advisory_keys_key(key text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_key(key text[]) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 100 AS $$
 DECLARE
   dimensions int;
-  place int;
+  place bigint;
 BEGIN
   IF pg_catalog.array_ndims(key) OPERATOR(pg_catalog.=) 1 AND pg_catalog.array_position(key, NULL) IS NULL THEN
     RETURN ('x' OPERATOR(pg_catalog.||) pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(
@@ -145,10 +148,10 @@ END $$;
 -- everything in it has to be immutable, which convert_to and array_to_string are not declared to be: in a UTF-8
 -- database the cast of a text to bytea, with its backslashes doubled, gives the same bytes. Whether it is one is
 -- asked when a statement is planned, since pg_dump may have carried the function over from another.
-CREATE OR REPLACE FUNCTION advisory_key(key text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION @extschema@.advisory_key(key text[]) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 100
 RETURN coalesce(
-  CASE WHEN _advisory_keys_utf8() THEN
+  CASE WHEN @extschema@._advisory_keys_utf8() THEN
     ('x' OPERATOR(pg_catalog.||) pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(pg_catalog.replace(
       CASE pg_catalog.cardinality(key)
         WHEN 1 THEN key[1]
@@ -157,28 +160,28 @@ RETURN coalesce(
           OPERATOR(pg_catalog.||) '-' OPERATOR(pg_catalog.||) key[3]
       END COLLATE pg_catalog."C", E'\\', E'\\\\')::pg_catalog.bytea), 1, 8), 'hex'))::pg_catalog.bit(64)::pg_catalog.int8
   END,
-  _advisory_keys_key(key));
+  @extschema@._advisory_keys_key(key));
 
 -- What every function but advisory_key begins with: checks of these arguments, and the keys of all rows, in
 -- ascending order, each once. In a parallel query a lock would be lost with its worker: Postgres refuses to
 -- change a setting there, with error 25000. This one means nothing here, and is what it was before when the
 -- function that calls this one ends, since that has a setting of its own, the search_path.
-CREATE OR REPLACE FUNCTION _advisory_keys_begin(keys text[], shared boolean) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_begin(keys text[], shared boolean) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   name text[];
-  result bigint[] := '{}';
+  result bigint[] := ARRAY[]::bigint[];
 BEGIN
   IF set_config('check_function_bodies', 'on', true) IS NULL OR keys IS NULL THEN
     RAISE EXCEPTION 'argument "keys" must not be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
   IF array_ndims(keys) IS DISTINCT FROM 2 THEN
-    result := ARRAY[advisory_key(keys)];
+    result := ARRAY[@extschema@.advisory_key(keys)];
   ELSIF EXISTS (SELECT FROM unnest(keys) AS part WHERE part IS NULL) THEN
-    result := ARRAY[_advisory_keys_key(keys)];
+    result := ARRAY[@extschema@._advisory_keys_key(keys)];
   ELSE
     FOREACH name SLICE 1 IN ARRAY keys LOOP
-      result := result || advisory_key(name);
+      result := result || @extschema@.advisory_key(name);
     END LOOP;
     result := (SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(result) AS k);
   END IF;
@@ -188,18 +191,18 @@ BEGIN
   RETURN result;
 END $$;
 
--- The value of a setting advisory_keys.…, and what it counts for while it is not set.
-CREATE OR REPLACE FUNCTION _advisory_keys_setting(setting text, unset text) RETURNS text
+-- The value of a setting advisory_keys.*, and what it counts for while it is not set.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_setting(setting text, unset text) RETURNS text
 LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('advisory_keys.' || setting, true), ''), unset);
 
 -- The same of one that is on or off; a value that is not known is off.
-CREATE OR REPLACE FUNCTION _advisory_keys_is_on(setting text, unset text) RETURNS boolean
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_is_on(setting text, unset text) RETURNS boolean
 LANGUAGE sql STABLE
-RETURN lower(_advisory_keys_setting(setting, unset)) IN ('on', 'true', 't', 'yes', 'y', '1');
+RETURN lower(@extschema@._advisory_keys_setting(setting, unset)) IN ('on', 'true', 't', 'yes', 'y', '1');
 
 -- Checks the argument "session" and the setting session_locks: is a warning due if the lock is granted?
-CREATE OR REPLACE FUNCTION _advisory_keys_warn_session(session boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_warn_session(session boolean) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   session_locks text;
@@ -207,7 +210,7 @@ BEGIN
   IF session IS NULL THEN
     RAISE EXCEPTION 'argument "session" must not be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
-  session_locks := lower(_advisory_keys_setting('session_locks', 'on'));
+  session_locks := lower(@extschema@._advisory_keys_setting('session_locks', 'on'));
   IF session_locks NOT IN ('on', 'warn', 'off') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
       MESSAGE = 'invalid value for parameter "advisory_keys.session_locks": "' || session_locks || '"',
@@ -222,27 +225,27 @@ END $$;
 
 -- Core's functions by mode and level. PL/pgSQL merges these three into the statements that call them, so that
 -- nothing can come between the lock and what such a statement notes of it.
-CREATE OR REPLACE FUNCTION _advisory_keys_try(key bigint, shared boolean, session boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_try(key bigint, shared boolean, session boolean) RETURNS boolean
 LANGUAGE sql VOLATILE
 RETURN CASE WHEN session AND shared THEN pg_try_advisory_lock_shared(key)
             WHEN session THEN pg_try_advisory_lock(key)
             WHEN shared THEN pg_try_advisory_xact_lock_shared(key)
             ELSE pg_try_advisory_xact_lock(key) END;
 
-CREATE OR REPLACE FUNCTION _advisory_keys_wait(key bigint, shared boolean, session boolean) RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_wait(key bigint, shared boolean, session boolean) RETURNS void
 LANGUAGE sql VOLATILE
 RETURN CASE WHEN session AND shared THEN pg_advisory_lock_shared(key)
             WHEN session THEN pg_advisory_lock(key)
             WHEN shared THEN pg_advisory_xact_lock_shared(key)
             ELSE pg_advisory_xact_lock(key) END;
 
-CREATE OR REPLACE FUNCTION _advisory_keys_unlock(key bigint, shared boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_unlock(key bigint, shared boolean) RETURNS boolean
 LANGUAGE sql VOLATILE
 RETURN CASE WHEN shared THEN pg_advisory_unlock_shared(key) ELSE pg_advisory_unlock(key) END;
 
 -- Does this session hold the lock in exactly this mode, at whatever level? Its own locks are all of this
 -- database, so there is no need to look that up, which would take a lock itself.
-CREATE OR REPLACE FUNCTION _advisory_keys_is_held(key bigint, shared boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_is_held(key bigint, shared boolean) RETURNS boolean
 LANGUAGE sql VOLATILE
 RETURN EXISTS (
   SELECT FROM pg_locks
@@ -251,14 +254,14 @@ RETURN EXISTS (
     AND (classid::bigint << 32) | objid::bigint = key);
 
 -- How a key is shown: "order-42" (4321398832972926703), or the integer alone.
-CREATE OR REPLACE FUNCTION _advisory_keys_shown(keys text[], key bigint) RETURNS text
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_shown(keys text[], key bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   parts text[];
   name text;
   shown text;
 BEGIN
-  IF NOT _advisory_keys_is_on('show_keys', 'on') THEN
+  IF NOT @extschema@._advisory_keys_is_on('show_keys', 'on') THEN
     RETURN key::text;
   END IF;
   IF array_ndims(keys) = 1 THEN
@@ -266,7 +269,7 @@ BEGIN
   ELSE
     FOREACH parts SLICE 1 IN ARRAY keys LOOP
       name := array_to_string(parts, '-');
-      EXIT WHEN advisory_key(parts) = key;
+      EXIT WHEN @extschema@.advisory_key(parts) = key;
     END LOOP;
   END IF;
   shown := left(name, 200);
@@ -284,7 +287,7 @@ BEGIN
 END $$;
 
 -- Who holds a lock in a mode that excludes this one, in words.
-CREATE OR REPLACE FUNCTION _advisory_keys_held_by(key bigint, shared boolean) RETURNS text
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_held_by(key bigint, shared boolean) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   pids int[];
@@ -310,7 +313,7 @@ BEGIN
 END $$;
 
 -- A timeout in milliseconds, rounded up; a month is 30 days.
-CREATE OR REPLACE FUNCTION _advisory_keys_milliseconds(timeout interval) RETURNS numeric
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_milliseconds(timeout interval) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN isfinite(timeout) THEN
   ceil((((extract(year FROM timeout) * 12 + extract(month FROM timeout)) * 30 + extract(day FROM timeout)) * 24
@@ -329,7 +332,7 @@ RETURN CASE WHEN isfinite(timeout) THEN
 -- Postgres serves a cancel before each statement. So what is taken or released is noted by the very statement
 -- that does it, and none stands behind the outer block. After an error, what was taken is released before
 -- anything else is done: that may fail when the lock table is full.
-CREATE OR REPLACE FUNCTION _advisory_keys_lock(keys text[], timeout interval, shared boolean, session boolean)
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_lock(keys text[], timeout interval, shared boolean, session boolean)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
@@ -337,7 +340,7 @@ DECLARE
   most text;
   warn_session boolean := false;
   k bigint;
-  taken bigint[] := '{}';
+  taken bigint[] := ARRAY[]::bigint[];
   waiting boolean := false;   -- for k, which was not held in this mode before
   waited boolean := false;
   lock_timeout text;
@@ -352,7 +355,7 @@ BEGIN
       HINT = 'Use ''0'' not to wait at all, or NULL to wait without a limit.';
   END IF;
   IF array_ndims(keys) = 2 THEN
-    most := _advisory_keys_setting('max_keys_per_call', '1000');
+    most := @extschema@._advisory_keys_setting('max_keys_per_call', '1000');
     IF most !~ '^[0-9]{1,10}$' THEN
       RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
         MESSAGE = 'invalid value for parameter "advisory_keys.max_keys_per_call": "' || most || '"',
@@ -363,11 +366,11 @@ BEGIN
         HINT = 'Lock something coarser, or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
     END IF;
   END IF;
-  sorted := _advisory_keys_begin(keys, shared);
+  sorted := @extschema@._advisory_keys_begin(keys, shared);
   IF session IS DISTINCT FROM false THEN
-    warn_session := _advisory_keys_warn_session(session);
+    warn_session := @extschema@._advisory_keys_warn_session(session);
   END IF;
-  IF pg_is_in_recovery() AND NOT _advisory_keys_is_on('standby_locks', 'off') THEN
+  IF pg_is_in_recovery() AND NOT @extschema@._advisory_keys_is_on('standby_locks', 'off') THEN
     RAISE EXCEPTION 'advisory locks taken on a standby exclude nobody on the primary'
       USING ERRCODE = 'object_not_in_prerequisite_state',
         DETAIL = 'The server is in recovery, "advisory_keys.standby_locks" is "off".',
@@ -375,12 +378,12 @@ BEGIN
   END IF;
   IF timeout = '0' AND cardinality(sorted) = 1 AND NOT warn_session THEN
     -- The commonest call; with one key there is nothing to give back.
-    RETURN CASE WHEN NOT _advisory_keys_try(sorted[1], shared, session) THEN sorted[1] END;
+    RETURN CASE WHEN NOT @extschema@._advisory_keys_try(sorted[1], shared, session) THEN sorted[1] END;
   END IF;
 
   BEGIN
     FOREACH k IN ARRAY sorted LOOP
-      taken := CASE WHEN _advisory_keys_try(k, shared, session) THEN taken || k ELSE taken END;
+      taken := CASE WHEN @extschema@._advisory_keys_try(k, shared, session) THEN taken || k ELSE taken END;
       CONTINUE WHEN k = taken[cardinality(taken)];
 
       missing := k;
@@ -388,7 +391,7 @@ BEGIN
       IF deadline IS NULL THEN
         begun := clock_timestamp();
         lock_timeout := current_setting('lock_timeout');
-        left_ms := _advisory_keys_milliseconds(coalesce(timeout, lock_timeout::interval));
+        left_ms := @extschema@._advisory_keys_milliseconds(coalesce(timeout, lock_timeout::interval));
         deadline := CASE WHEN left_ms > 1e14 OR timeout IS NULL AND left_ms = 0 THEN 'infinity'
                          ELSE begun + left_ms::float8 * interval '1 ms' END;
       END IF;
@@ -399,7 +402,7 @@ BEGIN
       waiting := true;
       BEGIN
         PERFORM set_config('lock_timeout', least(left_ms, 2147483647)::text, true);
-        PERFORM _advisory_keys_wait(k, shared, session);
+        PERFORM @extschema@._advisory_keys_wait(k, shared, session);
         PERFORM set_config('lock_timeout', lock_timeout, true);
       EXCEPTION WHEN lock_not_available THEN
         -- Postgres forgets a statement_timeout that fires in the same moment. Its clock is that of the statement,
@@ -409,7 +412,7 @@ BEGIN
         THEN
           RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
         END IF;
-        EXIT WHEN NOT session OR NOT _advisory_keys_is_held(k, shared);
+        EXIT WHEN NOT session OR NOT @extschema@._advisory_keys_is_held(k, shared);
       END;
       taken := taken || k;
       missing := NULL;
@@ -440,10 +443,10 @@ BEGIN
     IF session THEN
       waiting := waiting AND k IS DISTINCT FROM taken[cardinality(taken)];
       WHILE cardinality(taken) > 0 LOOP
-        taken := CASE WHEN _advisory_keys_unlock(taken[cardinality(taken)], shared) THEN trim_array(taken, 1) END;
+        taken := CASE WHEN @extschema@._advisory_keys_unlock(taken[cardinality(taken)], shared) THEN trim_array(taken, 1) END;
       END LOOP;
-      IF waiting AND SQLSTATE <> 'AK001' AND _advisory_keys_is_held(k, shared) THEN
-        PERFORM _advisory_keys_unlock(k, shared);
+      IF waiting AND SQLSTATE <> 'AK001' AND @extschema@._advisory_keys_is_held(k, shared) THEN
+        PERFORM @extschema@._advisory_keys_unlock(k, shared);
       END IF;
     END IF;
     IF SQLSTATE = 'AK001' THEN
@@ -453,37 +456,37 @@ BEGIN
   END;
 END $$;
 
-CREATE OR REPLACE FUNCTION try_lock_keys(
+CREATE OR REPLACE FUNCTION @extschema@.try_lock_keys(
   keys text[], timeout interval DEFAULT '0', shared boolean DEFAULT false, session boolean DEFAULT false)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN _advisory_keys_lock(keys, timeout, shared, session) IS NULL;
+  RETURN @extschema@._advisory_keys_lock(keys, timeout, shared, session) IS NULL;
 END $$;
 
-CREATE OR REPLACE FUNCTION lock_keys(
+CREATE OR REPLACE FUNCTION @extschema@.lock_keys(
   keys text[], timeout interval DEFAULT NULL, shared boolean DEFAULT false, session boolean DEFAULT false)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   missing bigint;
 BEGIN
-  missing := _advisory_keys_lock(keys, timeout, shared, session);
+  missing := @extschema@._advisory_keys_lock(keys, timeout, shared, session);
   IF missing IS NULL THEN
     RETURN;
   END IF;
   RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
     MESSAGE = 'could not obtain advisory lock ' ||
       CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
-           ELSE 'within ' || _advisory_keys_milliseconds(timeout) || ' ms' END,
-    DETAIL = 'Key ' || _advisory_keys_shown(keys, missing) || _advisory_keys_held_by(missing, shared),
+           ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END,
+    DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
     HINT = 'Try again, allow more time, or end the holder.';
 END $$;
 
-CREATE OR REPLACE FUNCTION unlock_keys(keys text[], shared boolean DEFAULT false) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION @extschema@.unlock_keys(keys text[], shared boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  sorted CONSTANT bigint[] := _advisory_keys_begin(keys, shared);
+  sorted CONSTANT bigint[] := @extschema@._advisory_keys_begin(keys, shared);
   k bigint;
   message text;
   fact text;
@@ -491,12 +494,12 @@ DECLARE
   released boolean := true;
 BEGIN
   FOREACH k IN ARRAY sorted LOOP
-    CONTINUE WHEN _advisory_keys_unlock(k, shared);
+    CONTINUE WHEN @extschema@._advisory_keys_unlock(k, shared);
     released := false;
-    IF _advisory_keys_is_held(k, shared) THEN
+    IF @extschema@._advisory_keys_is_held(k, shared) THEN
       fact := ' is held at transaction level.';
       cure := 'It is released when the transaction ends.';
-    ELSIF _advisory_keys_is_held(k, NOT shared) THEN
+    ELSIF @extschema@._advisory_keys_is_held(k, NOT shared) THEN
       fact := ' is held in the other mode.';
       cure := CASE WHEN shared THEN 'Pass shared => false to release it.' ELSE 'Pass shared => true to release it.' END;
     ELSE
@@ -505,7 +508,7 @@ BEGIN
     END IF;
     message := 'this session does not hold the ' || CASE WHEN shared THEN 'shared' ELSE 'exclusive' END
       || ' advisory lock at session level';
-    fact := 'Key ' || _advisory_keys_shown(keys, k) || fact;
+    fact := 'Key ' || @extschema@._advisory_keys_shown(keys, k) || fact;
     IF cure IS NULL THEN
       RAISE WARNING USING MESSAGE = message, DETAIL = fact;
     ELSE
@@ -515,27 +518,27 @@ BEGIN
   RETURN released;
 END $$;
 
-CREATE OR REPLACE FUNCTION release_keys(keys text[], shared boolean DEFAULT false) RETURNS integer
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION @extschema@.release_keys(keys text[], shared boolean DEFAULT false) RETURNS integer
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  sorted CONSTANT bigint[] := _advisory_keys_begin(keys, shared);
+  sorted CONSTANT bigint[] := @extschema@._advisory_keys_begin(keys, shared);
   k bigint;
   released int := 0;
 BEGIN
   FOREACH k IN ARRAY sorted LOOP
     -- Asked first, since core has a warning for what is not held; so it has for what the transaction holds.
-    WHILE _advisory_keys_is_held(k, shared) LOOP
-      EXIT WHEN NOT _advisory_keys_unlock(k, shared);
+    WHILE @extschema@._advisory_keys_is_held(k, shared) LOOP
+      EXIT WHEN NOT @extschema@._advisory_keys_unlock(k, shared);
       released := released + 1;
     END LOOP;
   END LOOP;
   RETURN released;
 END $$;
 
-CREATE OR REPLACE FUNCTION holds_keys(keys text[], shared boolean DEFAULT false) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION @extschema@.holds_keys(keys text[], shared boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  sorted CONSTANT bigint[] := _advisory_keys_begin(keys, shared);
+  sorted CONSTANT bigint[] := @extschema@._advisory_keys_begin(keys, shared);
 BEGIN
   RETURN cardinality(sorted) = (
     SELECT count(DISTINCT (classid::bigint << 32) | objid::bigint) FROM pg_locks
@@ -544,10 +547,10 @@ BEGIN
       AND (classid::bigint << 32) | objid::bigint = ANY (sorted));
 END $$;
 
-CREATE OR REPLACE FUNCTION keys_available(keys text[], shared boolean DEFAULT false) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION @extschema@.keys_available(keys text[], shared boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  sorted CONSTANT bigint[] := _advisory_keys_begin(keys, shared);
+  sorted CONSTANT bigint[] := @extschema@._advisory_keys_begin(keys, shared);
 BEGIN
   RETURN NOT EXISTS (
     SELECT FROM pg_locks
@@ -557,8 +560,8 @@ BEGIN
       AND (classid::bigint << 32) | objid::bigint = ANY (sorted));
 END $$;
 
-CREATE OR REPLACE FUNCTION advisory_key_name(key bigint) RETURNS text
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION @extschema@.advisory_key_name(key bigint) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF key IS NULL THEN
     RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -566,7 +569,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE OR REPLACE VIEW advisory_locks AS
+CREATE OR REPLACE VIEW @extschema@.advisory_locks AS
 SELECT (l.classid::bigint << 32) | l.objid::bigint AS key,
        NULL::text AS name,
        CASE l.mode WHEN 'ExclusiveLock' THEN 'exclusive' ELSE 'shared' END AS mode,
@@ -578,42 +581,44 @@ SELECT (l.classid::bigint << 32) | l.objid::bigint AS key,
  WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode IN ('ExclusiveLock', 'ShareLock')
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
-GRANT SELECT ON advisory_locks TO PUBLIC;
+GRANT SELECT ON @extschema@.advisory_locks TO PUBLIC;
 
-COMMENT ON FUNCTION advisory_key(text[]) IS
+COMMENT ON FUNCTION @extschema@.advisory_key(text[]) IS
 'advisory lock key (bigint) of one name: the first 8 bytes of the SHA-256 of its parts in UTF-8, joined with ''-''';
 
-COMMENT ON FUNCTION try_lock_keys(text[], interval, boolean, boolean) IS
+COMMENT ON FUNCTION @extschema@.try_lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; false when they could not be had within the timeout (default: without waiting). At transaction level unless session => true';
 
-COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
+COMMENT ON FUNCTION @extschema@.lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
 
-COMMENT ON FUNCTION unlock_keys(text[], boolean) IS
+COMMENT ON FUNCTION @extschema@.unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';
 
-COMMENT ON FUNCTION release_keys(text[], boolean) IS
+COMMENT ON FUNCTION @extschema@.release_keys(text[], boolean) IS
 'release every session-level hold of each name, however often it was locked; how many there were';
 
-COMMENT ON FUNCTION holds_keys(text[], boolean) IS
+COMMENT ON FUNCTION @extschema@.holds_keys(text[], boolean) IS
 'does this session hold all of the names (shared => true: at least shared), at transaction or session level';
 
-COMMENT ON FUNCTION keys_available(text[], boolean) IS
+COMMENT ON FUNCTION @extschema@.keys_available(text[], boolean) IS
 'does no other session hold a conflicting lock on any of the names at this moment; locks nothing';
 
-COMMENT ON FUNCTION advisory_key_name(bigint) IS
+COMMENT ON FUNCTION @extschema@.advisory_key_name(bigint) IS
 'always NULL: names are recorded by the native extension only';
 
-COMMENT ON VIEW advisory_locks IS
+COMMENT ON VIEW @extschema@.advisory_locks IS
 'who holds and who waits for the bigint advisory locks of this database, whoever took them';
 
-COMMENT ON COLUMN advisory_locks.key IS 'the integer, as advisory_key() computes it';
-COMMENT ON COLUMN advisory_locks.name IS 'always NULL: names are recorded by the native extension only';
-COMMENT ON COLUMN advisory_locks.mode IS 'exclusive or shared';
-COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a waiter';
-COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
-COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
-COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN @extschema@.advisory_locks.key IS 'the integer, as advisory_key() computes it';
+COMMENT ON COLUMN @extschema@.advisory_locks.name IS 'always NULL: names are recorded by the native extension only';
+COMMENT ON COLUMN @extschema@.advisory_locks.mode IS 'exclusive or shared';
+COMMENT ON COLUMN @extschema@.advisory_locks.granted IS 'true for a holder, false for a waiter';
+COMMENT ON COLUMN @extschema@.advisory_locks.pid IS 'the process; NULL for a prepared transaction';
+COMMENT ON COLUMN @extschema@.advisory_locks.waiting_since IS 'when the waiter began to wait';
+COMMENT ON COLUMN @extschema@.advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+
+$edition$, '@extschema@', quote_ident(home));
 
 -- What 0.1.0 had besides, which nothing calls any more.
 FOR replaced IN SELECT oid FROM pg_proc WHERE pronamespace = quote_ident(home)::regnamespace AND proname IN
