@@ -426,9 +426,9 @@ BEGIN
     IF waited AND current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
       -- At session level it is not old if the call is all that the transaction does. SQL cannot tell whether there
       -- is a transaction block, but whether a function called: then there are more lines than those of this
-      -- function and of the one for calling.
+      -- function and of the one for calling, unless Postgres was told to add one with the parameters.
       GET DIAGNOSTICS callers = PG_CONTEXT;
-      IF NOT session OR cardinality(string_to_array(callers, E'\n')) > 2 THEN
+      IF NOT session OR cardinality(string_to_array(callers, E'\n')) > 2 AND current_setting('log_parameter_max_length_on_error') = '0' THEN
         RAISE WARNING 'advisory lock was granted after waiting, but the transaction''s snapshot is older' USING
           DETAIL = 'What this transaction reads may be older than what the previous holder left.',
           HINT = 'Use READ COMMITTED, or lock at session level before BEGIN.';
