@@ -23,31 +23,8 @@ DECLARE
   home CONSTANT text := pg_catalog.current_schema();
   search_path CONSTANT text := pg_catalog.current_setting('search_path');
   lock_timeout CONSTANT text := pg_catalog.current_setting('lock_timeout');
+  refuse_strangers text;
   replaced pg_catalog.regprocedure;
-  -- What belongs to another role would be taken over with its owner, who could change what it does.
-  refuse_strangers CONSTANT text := pg_catalog.replace($refuse$
-    DO $$
-    DECLARE
-      stranger text;
-      owner oid;
-    BEGIN
-      SELECT object, role INTO stranger, owner FROM (
-        SELECT 'function ' || oid::regprocedure, proowner, pronamespace FROM pg_proc
-          WHERE starts_with(proname, '_advisory_keys_') OR proname IN ('advisory_key', 'try_lock_keys', 'lock_keys',
-            'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'advisory_key_name')
-        UNION ALL SELECT 'relation ' || oid::regclass, relowner, relnamespace FROM pg_class WHERE relname = 'advisory_locks'
-        UNION ALL SELECT 'type ' || oid::regtype, typowner, typnamespace FROM pg_type WHERE typname = 'advisory_locks'
-      ) AS objects (object, role, namespace)
-        WHERE namespace = @extschema@::regnamespace AND role <> quote_ident(current_user)::regrole
-        ORDER BY object LIMIT 1;
-      IF FOUND THEN
-        RAISE EXCEPTION 'an object with a name of advisory_keys belongs to another role'
-          USING ERRCODE = 'insufficient_privilege',
-                DETAIL = 'The ' || stranger || ' belongs to ' || pg_get_userbyid(owner) || ', not to ' || current_user || '.',
-                HINT = 'Drop it, or install as the role that all of them belong to.';
-      END IF;
-    END $$
-  $refuse$, '@extschema@', pg_catalog.quote_literal(pg_catalog.quote_ident(home)));
 BEGIN
 -- From here on nothing is found that a stranger may have put into a schema.
 PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -91,6 +68,30 @@ IF EXISTS (SELECT FROM pg_extension WHERE extname = 'advisory_keys') THEN
           DETAIL = 'It has the same functions as the portable edition.',
           HINT = 'Use the extension, or drop it first.';
 END IF;
+-- What belongs to another role would be taken over with its owner, who could change what it does.
+refuse_strangers := replace($refuse$
+  DO $$
+  DECLARE
+    stranger text;
+    owner oid;
+  BEGIN
+    SELECT object, role INTO stranger, owner FROM (
+      SELECT 'function ' || oid::regprocedure, proowner, pronamespace FROM pg_proc
+        WHERE starts_with(proname, '_advisory_keys_') OR proname IN ('advisory_key', 'try_lock_keys', 'lock_keys',
+          'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'advisory_key_name')
+      UNION ALL SELECT 'relation ' || oid::regclass, relowner, relnamespace FROM pg_class WHERE relname = 'advisory_locks'
+      UNION ALL SELECT 'type ' || oid::regtype, typowner, typnamespace FROM pg_type WHERE typname = 'advisory_locks'
+    ) AS objects (object, role, namespace)
+      WHERE namespace = @extschema@::regnamespace AND role <> quote_ident(current_user)::regrole
+      ORDER BY object LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'an object with a name of advisory_keys belongs to another role'
+        USING ERRCODE = 'insufficient_privilege',
+              DETAIL = 'The ' || stranger || ' belongs to ' || pg_get_userbyid(owner) || ', not to ' || current_user || '.',
+              HINT = 'Drop it, or install as the role that all of them belong to.';
+    END IF;
+  END $$
+$refuse$, '@extschema@', quote_literal(quote_ident(home)));
 EXECUTE refuse_strangers;
 
 -- All functions are called by their full names, and those for calling keep this search_path, whatever that of
@@ -408,7 +409,7 @@ BEGIN
         -- Postgres forgets a statement_timeout that fires in the same moment. Its clock is that of the statement,
         -- which is known to have begun with the message only if it has the message to itself.
         IF current_setting('statement_timeout')::interval BETWEEN '1 ms' AND clock_timestamp()
-          - (CASE WHEN current_query() !~ ';\s*\S' THEN statement_timestamp() ELSE begun END)
+          - (CASE WHEN current_query() !~ ';[[:space:]]*[^[:space:]]' THEN statement_timestamp() ELSE begun END)
         THEN
           RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
         END IF;
