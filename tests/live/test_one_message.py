@@ -1,9 +1,12 @@
 """Several statements in one message: statement_timeout counts for each of them."""
 
+import time
+
 import psycopg
 import pytest
 
-from scene import held_keys, name_key, pid_of
+from scene import Background, held_keys, name_key, pid_of, wait_until_waiting
+from test_races import stopped
 
 NAME = ["message", "1"]
 
@@ -32,6 +35,18 @@ def test_the_statement_itself_counts(waiter, message):
     with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
         waiter.execute(message.format("pg_sleep(0.2), try_lock_keys('{message,1}', timeout => '10s')"))
     assert held_keys(waiter, pid_of(waiter)) == []
+
+
+def test_what_the_statement_did_before_the_call_counts(connect, waiter):
+    """Both timers fire while the backend is stopped, and core serves only one of them: counted from the call, the
+    statement would have time left."""
+    waiter.execute("SET statement_timeout = '700ms'")
+    call = Background(waiter, "SELECT pg_sleep(0.5), try_lock_keys('{message,1}', timeout => '100ms')")
+    wait_until_waiting(connect(), pid_of(waiter))
+    with stopped(pid_of(waiter)):
+        time.sleep(0.3)
+    with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+        call.result()
 
 
 def test_the_locks_of_a_message_end_with_it(waiter):

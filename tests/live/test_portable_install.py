@@ -192,9 +192,10 @@ def state(db):
     return db.execute("SELECT current_setting('search_path'), current_setting('lock_timeout'), current_user").fetchone()
 
 
-def test_it_is_a_part_of_the_transaction_that_is_open(connect, empty):
+@pytest.mark.parametrize("lock_timeout", ["0", "3s"])
+def test_it_is_a_part_of_the_transaction_that_is_open(connect, empty, lock_timeout):
     db, other = connect(dbname=empty, autocommit=False), connect(dbname=empty)
-    db.execute("SET lock_timeout = '3s'")
+    db.execute(f"SET lock_timeout = '{lock_timeout}'")
     before = state(db)
     install_portable(db)
     assert state(db) == before
