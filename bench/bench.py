@@ -11,6 +11,7 @@ import pathlib
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 
 import psycopg
@@ -36,6 +37,8 @@ def main():
         db.execute("SET jit = off")
         db.execute("SET max_parallel_workers_per_gather = 0")
         db.execute("SET advisory_keys.max_keys_per_call = 20000")
+        db.execute("SET advisory_keys.max_keys_per_session = 0")
+        db.execute("SET advisory_keys.warn_short_locks = off")
         version = db.execute("SHOW server_version").fetchone()[0]
         rows = [
             *keys_of_a_table(db, options.rounds),
@@ -43,6 +46,7 @@ def main():
             *session_pairs(db, options.rounds),
             *many_keys(db, options.rounds),
             *many_held(db, options.rounds),
+            *refused(options.rounds, options.seconds),
             *the_view(db, options.rounds),
             *portable(db, options.rounds),
         ]
@@ -95,10 +99,18 @@ def keys_of_a_table(db, rounds):
     net = {name: figures[name] - figures["scan"] for name in figures}
     return [
         row("advisory_key / hashtextextended(array_to_string)", net["advisory_key"], net["hashtextextended"],
-            "ns", net["advisory_key"] / net["hashtextextended"], "<= 0.80"),
+            "ns", net["advisory_key"] / net["hashtextextended"], "<= 0.75"),
         row("SQL expression / advisory_key", net["sql"], net["advisory_key"],
             "ns", net["sql"] / net["advisory_key"], ">= 8.5"),
     ]
+
+
+def pgbench(script, duration, clients=1, environment=None):
+    """Transactions per second of a file with a script."""
+    command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-T", str(duration), "-f", script]
+    output = subprocess.run(command, check=True, capture_output=True, text=True,
+                            env=os.environ | (environment or {})).stdout
+    return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps"))
 
 
 LABELS = {
@@ -109,11 +121,11 @@ LABELS = {
 
 
 def throughput(rounds, seconds_per_run):
-    """try_lock_keys, one statement per transaction, in transactions per second."""
+    """try_lock_keys, one in a transaction block, in transactions per second."""
     set_name = "\\set i random(1, 1000000)\n"
     scripts = {
-        "try_lock_keys": "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', :i::text]);\n",
-        "core": "SELECT pg_try_advisory_xact_lock(hashtextextended('SIGNUP-EMAIL-' || :i, 0));\n",
+        "try_lock_keys": "BEGIN;\nSELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', :i::text]);\nCOMMIT;\n",
+        "core": "BEGIN;\nSELECT pg_try_advisory_xact_lock(hashtextextended('SIGNUP-EMAIL-' || :i, 0));\nCOMMIT;\n",
     }
     without_names = {"PGOPTIONS": "-c advisory_keys.track_names=off"}
     candidates = {  # script and environment
@@ -127,16 +139,11 @@ def throughput(rounds, seconds_per_run):
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(set_name + script)
 
-        def pgbench(name, environment, clients):
-            command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1",
-                       "-T", str(seconds_per_run), "-f", os.path.join(folder, name)]
-            output = subprocess.run(command, check=True, capture_output=True, text=True,
-                                    env=os.environ | environment).stdout
-            return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps"))
-
         for clients in (1, 2, 8):
             figures = medians(rounds, {
-                name: (lambda run=run: pgbench(*run, clients)) for name, run in candidates.items()})
+                name: (lambda script=script, environment=environment: pgbench(
+                    os.path.join(folder, script), seconds_per_run, clients, environment))
+                for name, (script, environment) in candidates.items()})
             for first, second, target in (("without names", "core", ">= 0.97"), ("try_lock_keys", "without names", ">= 0.93")):
                 rows.append(row(f"{LABELS[first]} / {LABELS[second]}, {clients} client(s)", figures[first],
                                 figures[second], "tps", figures[first] / figures[second], target))
@@ -213,6 +220,71 @@ def many_held(db, rounds):
     db.execute("SELECT pg_advisory_unlock_all()")
     return [row("lock + unlock with 10,000 keys held / with 10", figures["many"], figures["few"], "ns",
                 figures["many"] / figures["few"], "<= 1.3")]
+
+
+def refused(rounds, duration):
+    """A refused lock_keys, whose error names the holder, beside a refused try_lock_keys, while others hold
+    50,000 locks; in microseconds, and in transactions per second of somebody who locks something else."""
+    held, calls = 50_000, 500
+    statements = {
+        "try": "SELECT try_lock_keys('{held,1}')",
+        "lock": "SELECT lock_keys('{held,1}', timeout => '0')",
+    }
+
+    def call(db, statement):
+        def run():
+            begun = time.perf_counter()
+            for _ in range(calls):
+                db.pgconn.exec_(statement.encode())  # an exception would cost more than the call
+            return (time.perf_counter() - begun) / calls * 1e6
+        return run
+
+    def beside(name):
+        """Somebody else's locking, while another session is refused in a loop."""
+        loop = f"""DO $$ BEGIN FOR i IN 1..100 LOOP BEGIN PERFORM 1 FROM ({statements[name]}) AS s;
+            EXCEPTION WHEN lock_not_available THEN END; END LOOP; END $$"""
+
+        def run():
+            stop = threading.Event()
+
+            def refuse():
+                with psycopg.connect(autocommit=True) as other:
+                    while not stop.is_set():
+                        other.execute(loop)
+
+            thread = threading.Thread(target=refuse)
+            thread.start()
+            try:
+                return pgbench(os.path.join(folder, "unrelated"), duration)
+            finally:
+                stop.set()
+                thread.join()
+        return run
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, psycopg.connect(autocommit=True) as holder, \
+            psycopg.connect(autocommit=True) as db:
+        with open(os.path.join(folder, "unrelated"), "w", encoding="utf-8") as file:
+            file.write("SELECT lock_keys('{unrelated}', session => true), unlock_keys('{unrelated}');\n")
+        holder.execute("SET advisory_keys.max_keys_per_session = 0")
+        holder.execute("SET advisory_keys.max_keys_per_call = 100000")
+        for where in ("in a transaction", "idle, at session level"):
+            if where == "in a transaction":
+                holder.execute("BEGIN")
+            holder.execute("SELECT lock_keys((SELECT array_agg(ARRAY['held', i::text]) FROM generate_series(1, %s::int)"
+                           " AS i), session => %s)", [held, where != "in a transaction"])
+            figures = medians(rounds, {
+                **{name: call(db, statement) for name, statement in statements.items()},
+                "beside try": beside("try"), "beside lock": beside("lock"),
+            })
+            holder.execute("ROLLBACK" if where == "in a transaction" else "SELECT pg_advisory_unlock_all()")
+            rows += [
+                row(f"refused lock_keys / refused try, holder {where}", figures["lock"], figures["try"], "us",
+                    figures["lock"] / figures["try"], "<= 3"),
+                row("  somebody else's locking beside the first / beside the second", figures["beside lock"],
+                    figures["beside try"], "tps", figures["beside lock"] / figures["beside try"], ">= 0.8"),
+            ]
+    return rows
 
 
 def the_view(db, rounds):

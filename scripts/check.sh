@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that must hold, on one Postgres major: PG=15 … 18, the machine's own if not given.
+# Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given.
 # Sets up what is missing, goes on after a failure, and ends with a summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."

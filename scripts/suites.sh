@@ -39,11 +39,8 @@ run_pg_regress() {
   fi
 }
 
-# Of errors in PL/pgSQL functions psql shows where they were raised, which is of no interest here.
 run_regress() {
-  local launcher=()
-  if [ "$EDITION" = portable ]; then launcher=(--launcher="$PROJECT/scripts/psql_without_context.sh"); fi
-  run_pg_regress "$(test_programs)/regress/pg_regress" regress "${launcher[@]}"
+  run_pg_regress "$(test_programs)/regress/pg_regress" regress --launcher="$PROJECT/scripts/regress_psql.sh"
 }
 
 run_isolation() { run_pg_regress "$(test_programs)/isolation/pg_isolation_regress" isolation; }

@@ -10,6 +10,9 @@ COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
 COMMENT ON FUNCTION unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';
 
+COMMENT ON FUNCTION release_keys(text[], boolean) IS
+'release every session-level hold of each name, however often it was locked; how many there were';
+
 COMMENT ON FUNCTION holds_keys(text[], boolean) IS
 'does this session hold all of the names (shared => true: at least shared), at transaction or session level';
 
@@ -18,6 +21,9 @@ COMMENT ON FUNCTION keys_available(text[], boolean) IS
 
 COMMENT ON FUNCTION advisory_lock_status() IS
 'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
+
+COMMENT ON FUNCTION advisory_key_name(bigint) IS
+'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
 
 COMMENT ON VIEW advisory_locks IS
 'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';

@@ -1,12 +1,32 @@
 \echo Use "CREATE EXTENSION advisory_keys" to load this file. \quit
 
--- With both editions in one database it would be the search_path that decides which one is called.
 DO $$
 DECLARE
+  lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   home pg_catalog.text;
 BEGIN
+  -- One installation at a time, of both editions: this is advisory_key('{ADVISORY-KEYS,install}').
+  BEGIN
+    IF lock_timeout OPERATOR(pg_catalog.=) '0' THEN
+      PERFORM pg_catalog.set_config('lock_timeout', '10s', true);
+    END IF;
+    PERFORM pg_catalog.pg_advisory_xact_lock(4804701773947336786);
+    PERFORM pg_catalog.set_config('lock_timeout', lock_timeout, true);
+  EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'advisory_keys is being installed by another session'
+      USING ERRCODE = 'lock_not_available',
+            DETAIL = 'The advisory lock 4804701773947336786 could not be had in time.',
+            HINT = 'Try again, or look in pg_locks for who holds it.';
+  END;
+
+  -- With both editions in one database it would be the search_path that decides which one is called.
   SELECT pronamespace::pg_catalog.regnamespace INTO home FROM pg_catalog.pg_proc
-    WHERE proname OPERATOR(pg_catalog.=) '_advisory_keys_lock' LIMIT 1;
+    WHERE proname OPERATOR(pg_catalog.=) '_advisory_keys_lock'
+      AND proargtypes::pg_catalog.oid[] OPERATOR(pg_catalog.=) ARRAY['pg_catalog.text[]'::pg_catalog.regtype::pg_catalog.oid,
+        'pg_catalog.interval'::pg_catalog.regtype, 'pg_catalog.bool'::pg_catalog.regtype, 'pg_catalog.bool'::pg_catalog.regtype]
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS space
+        WHERE space.oid OPERATOR(pg_catalog.=) pronamespace AND pg_catalog.starts_with(space.nspname::pg_catalog.text, 'pg_temp_'))
+    LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'the portable edition of advisory_keys is installed in this database'
       USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -42,9 +42,19 @@ impl<'fcx> TextArrayArg<'fcx> {
                 let size = usize::from(first >> 1);
                 Self(slice::from_raw_parts(start.add(1), size - 1))
             } else {
-                Self::from_plain(pg_sys::pg_detoast_datum(varlena.as_ptr()).cast())
+                Self::detoast(varlena)
             }
         }
+    }
+
+    /// Apart from [`Self::from_varlena`], so that this stays small enough to be inlined.
+    ///
+    /// # Safety
+    /// As there.
+    #[cold]
+    unsafe fn detoast(varlena: NonNull<pg_sys::varlena>) -> Self {
+        // SAFETY: the result has a 4-byte length word and lives in the current memory context.
+        unsafe { Self::from_plain(pg_sys::pg_detoast_datum(varlena.as_ptr()).cast()) }
     }
 
     /// # Safety

@@ -24,14 +24,19 @@ pub fn to_utf8(text: &[u8]) -> &[u8] {
 #[inline]
 fn database_encoding() -> c_int {
     static ENCODING: AtomicI32 = AtomicI32::new(-1);
-    let known = ENCODING.load(Ordering::Relaxed);
-    if known >= 0 {
-        return known;
+
+    #[cold]
+    fn ask() -> c_int {
+        // SAFETY: reads a variable of the backend; a function call implies a connected database.
+        let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+        ENCODING.store(encoding, Ordering::Relaxed);
+        encoding
     }
-    // SAFETY: reads a variable of the backend; a function call implies a connected database.
-    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
-    ENCODING.store(encoding, Ordering::Relaxed);
-    encoding
+
+    match ENCODING.load(Ordering::Relaxed) {
+        -1 => ask(),
+        known => known,
+    }
 }
 
 #[cold]

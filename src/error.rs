@@ -2,9 +2,11 @@
 //!
 //! Messages are lower case without a full stop; facts stand in DETAIL, the cure in HINT.
 
+use crate::lock_table::Holders;
 use crate::report::Report;
 use crate::settings;
 use crate::text_array::Invalid;
+use crate::timeout::Timeout;
 use pgrx::PgSqlErrorCode;
 
 /// Every error that the functions of this extension raise themselves. What Postgres raises while a
@@ -17,6 +19,8 @@ pub enum Error {
     Array(Invalid),
     /// Two dimensions where one key is taken.
     SeveralKeys,
+    /// The parts are of type `name`, and one of them may have been cut; its length in bytes.
+    PartsOfTypeName(usize),
     /// `timeout` is below zero.
     NegativeTimeout,
     /// More keys than one call may lock.
@@ -31,12 +35,25 @@ pub enum Error {
     },
     /// `session => true` where `advisory_keys.session_locks` is `off`.
     SessionLocksOff,
+    /// The session holds as many locks as `advisory_keys.max_keys_per_session` allows.
+    TooManyLocks {
+        /// So many does it hold.
+        held: usize,
+        /// So many may it hold.
+        limit: usize,
+    },
+    /// A function that locks, or asks what the session holds, runs in a parallel worker.
+    ParallelWorker,
+    /// A lock is taken on a standby while `advisory_keys.standby_locks` is `off`.
+    Standby,
     /// `lock_keys` did not get a lock in time.
     NotGranted {
-        /// How the wait was bounded: stands at the end of the message.
-        bound: String,
-        /// Who holds the lock, in the server's encoding.
-        detail: Vec<u8>,
+        /// The key, as [`crate::name::NamedKey::describe`] shows it.
+        key: Vec<u8>,
+        /// How long the call was to wait.
+        timeout: Timeout,
+        /// Who holds it.
+        holders: Holders,
     },
     /// `statement_timeout` fired in the same moment as the timeout of a lock.
     StatementTimeout,
@@ -83,6 +100,14 @@ impl Error {
                     .detail("The array has 2 dimensions, which is several keys.")
                     .hint("Pass the parts of one key as a one-dimensional array.")
             }
+            Error::PartsOfTypeName(length) => Report::new(
+                ERRCODE_DATATYPE_MISMATCH,
+                "a part of a key may have been cut",
+            )
+            .detail(format!(
+                "The parts are of type name, which keeps 63 bytes at most; one has {length}."
+            ))
+            .hint("Cast each part, not the array: for example ARRAY[current_user::text, '...']."),
             Error::NegativeTimeout => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "timeout must not be negative")
                     .hint("Use '0' not to wait at all, or NULL to wait without a limit.")
@@ -109,11 +134,43 @@ impl Error {
                 "Lock at transaction level; behind a transaction pooler a session-level lock \
                  stays with a connection that other clients use.",
             ),
-            Error::NotGranted { bound, detail } => Report::new(
-                ERRCODE_LOCK_NOT_AVAILABLE,
-                format!("could not obtain advisory lock {bound}"),
+            Error::TooManyLocks { held, limit } => Report::new(
+                ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "too many advisory locks in one session",
             )
-            .detail(detail)
+            .detail(format!(
+                "The session holds {held}, \"advisory_keys.max_keys_per_session\" allows {limit}."
+            ))
+            .hint(
+                "Lock something coarser than each row; the lock table is shared by all \
+                         sessions, and when it is full, nobody can connect.",
+            ),
+            Error::ParallelWorker => Report::new(
+                ERRCODE_INVALID_TRANSACTION_STATE,
+                "advisory locks cannot be used in a parallel worker",
+            )
+            .detail("The worker's locks exclude nobody in its query, and are lost when it ends.")
+            .hint("Do not label functions that lock by name PARALLEL SAFE."),
+            Error::Standby => Report::new(
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "advisory locks taken on a standby exclude nobody on the primary",
+            )
+            .detail("The server is in recovery, \"advisory_keys.standby_locks\" is \"off\".")
+            .hint(
+                "Lock on the primary, or set advisory_keys.standby_locks to on \
+                 to exclude others on this standby only.",
+            ),
+            Error::NotGranted { key, timeout, holders } => Report::new(
+                ERRCODE_LOCK_NOT_AVAILABLE,
+                match timeout {
+                    Timeout::Session => "could not obtain advisory lock within lock_timeout".into(),
+                    Timeout::NoWait => "could not obtain advisory lock without waiting".into(),
+                    Timeout::Milliseconds(limit) => {
+                        format!("could not obtain advisory lock within {limit} ms")
+                    }
+                },
+            )
+            .detail([b"Key ", key.as_slice(), in_words(&holders).as_bytes()].concat())
             .hint("Try again, allow more time, or end the holder."),
             // The words of ProcessInterrupts() in src/backend/tcop/postgres.c.
             Error::StatementTimeout => {
@@ -139,5 +196,47 @@ impl<T> OrRaise<T> for Result<T, Error> {
     #[inline]
     fn or_raise(self) -> T {
         self.unwrap_or_else(|error| error.raise())
+    }
+}
+
+/// ` is held by processes 4711 and 4712.`
+fn in_words(holders: &Holders) -> String {
+    /// So many are named, the rest are counted.
+    const NAMED: usize = 8;
+
+    let Holders::Known(pids) = holders else {
+        return " is held by a session that is idle, or free now, or others wait for it before this session."
+            .into();
+    };
+    let mut names: Vec<String> = pids
+        .iter()
+        .take(NAMED)
+        .map(|&pid| match pid {
+            0 => "a prepared transaction".to_string(),
+            _ => format!("process {pid}"),
+        })
+        .collect();
+    if pids.len() > NAMED {
+        names.push(format!("{} more", pids.len() - NAMED));
+    }
+    match names.as_slice() {
+        [] => " is free now or others wait for it before this session.".to_string(),
+        [one] => format!(" is held by {one}."),
+        [rest @ .., last] => format!(" is held by {} and {last}.", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_are_listed_in_words() {
+        let known = |pids: &[i32]| in_words(&Holders::Known(pids.to_vec()));
+        assert_eq!(known(&[7]), " is held by process 7.");
+        assert_eq!(known(&[7, 0]), " is held by process 7 and a prepared transaction.");
+        assert!(known(&[1; 10]).ends_with("process 1 and 2 more."));
+        assert!(known(&[]).starts_with(" is free now"));
+        assert!(in_words(&Holders::Unknown).starts_with(" is held by a session that is idle"));
     }
 }

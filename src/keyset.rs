@@ -3,13 +3,12 @@
 use crate::encoding::to_utf8;
 use crate::error::Error;
 use crate::key::KeyHasher;
-use crate::lock::{AdvisoryLock, Level, Mode};
+use crate::lock::{AdvisoryLock, Attempt, Level, Mode};
 use crate::name::NamedKey;
-use crate::report::Report;
+use crate::session_limit;
 use crate::text_array::{Parts, TextArray};
 use crate::timeout::{Deadline, Timeout};
 use crate::wait::{check_for_interrupts, session_lock_timeout, wait};
-use pgrx::PgSqlErrorCode;
 use smallvec::SmallVec;
 
 /// The keys of a call in ascending order, each once.
@@ -64,39 +63,51 @@ impl<'a> KeySet<'a> {
         self.entries.iter().map(move |&Entry { key, offset }| NamedKey { array, offset, key })
     }
 
-    /// Locks all keys, in ascending order. If one cannot be had in time, gives back those it took
-    /// and returns that one; on an error as well, before it goes on.
+    /// Locks all keys, in ascending order. If one cannot be had in time, or an error ends the call, what
+    /// it took is given back.
     #[inline]
-    pub fn lock(&self, request: Request) -> Result<(), NamedKey<'a>> {
+    pub fn lock(&self, request: Request) -> Result<Locked<'_, 'a>, Error> {
         let Request { mode, level, timeout } = request;
-        let mut taken = Taken { entries: &self.entries, granted: 0, waiting: false, mode, level };
+        let mut taken =
+            Taken { entries: &self.entries, granted: 0, new: 0, waited: false, mode, level };
         let mut deadline = None;
         for subject in self.iter() {
             subject.record();
             let lock = AdvisoryLock::new(subject.key);
-            if !lock.try_acquire(mode, level) {
-                if timeout == Timeout::NoWait {
-                    return Err(subject);
+            if session_limit::reached(taken.new) && !lock.held(mode) {
+                session_limit::check(taken.new)?;
+            }
+            match lock.try_acquire(mode, level) {
+                Attempt::Taken => taken.new += 1,
+                Attempt::TakenAgain => {}
+                Attempt::NotAvailable => {
+                    if timeout == Timeout::NoWait {
+                        return Ok(Locked::NotInTime(subject));
+                    }
+                    let deadline = *deadline
+                        .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
+                    if !wait(&lock, mode, level, deadline, &subject) {
+                        return Ok(Locked::NotInTime(subject));
+                    }
+                    taken.new += 1;
+                    taken.waited = true;
                 }
-                let deadline = *deadline
-                    .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
-                taken.waiting = true;
-                if !wait(&lock, mode, level, deadline, &subject) {
-                    return Err(subject);
-                }
-                taken.waiting = false;
             }
             taken.granted += 1;
         }
         // A cancel that came while we took the locks is served now, when they can still be given
         // back, and not after the caller's statement has lost the answer.
         check_for_interrupts();
-        if deadline.is_some() {
-            warn_of_old_snapshot(level);
-        }
-        taken.keep();
-        Ok(())
+        Ok(Locked::All(taken))
     }
+}
+
+/// What came of a call that locks.
+pub enum Locked<'set, 'a> {
+    /// All keys are held.
+    All(Taken<'set>),
+    /// This one could not be had in time, and nothing of the call is held.
+    NotInTime(NamedKey<'a>),
 }
 
 /// Computes the key of the next row.
@@ -124,48 +135,37 @@ pub fn key_of_row(parts: &mut Parts<'_>, columns: usize) -> Result<i64, Error> {
 
 /// What a call has taken so far. Unless it is told to [`Taken::keep`] that, it gives everything
 /// back when it goes out of scope, also when an error unwinds through it.
-struct Taken<'a> {
-    entries: &'a [Entry],
+#[must_use]
+pub struct Taken<'set> {
+    entries: &'set [Entry],
     /// So many of the entries are held by this call.
     granted: usize,
-    /// The entry after those is being waited for; it was not held in this mode before.
-    waiting: bool,
+    /// So many of those the session did not hold before.
+    new: usize,
+    waited: bool,
     mode: Mode,
     level: Level,
 }
 
 impl Taken<'_> {
-    fn keep(mut self) {
+    /// Had the call to wait for any of them?
+    #[inline]
+    pub fn waited(&self) -> bool {
+        self.waited
+    }
+
+    /// The caller will be told of the locks, and keeps them.
+    #[inline]
+    pub fn keep(mut self) {
+        session_limit::add(self.level, self.new);
         self.granted = 0;
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if self.waiting {
-            // The grant may have come at the last moment.
-            let lock = AdvisoryLock::new(self.entries[self.granted].key);
-            if lock.held(self.mode) {
-                lock.release(self.mode, self.level);
-            }
-        }
         for entry in self.entries[..self.granted].iter().rev() {
             AdvisoryLock::new(entry.key).release(self.mode, self.level);
         }
     }
-}
-
-/// Tells a caller in REPEATABLE READ or SERIALIZABLE who had to wait that the previous holder's
-/// changes are not visible to it.
-fn warn_of_old_snapshot(level: Level) {
-    if !crate::transaction::reads_with_snapshot_older_than_lock(level) {
-        return;
-    }
-    Report::new(
-        PgSqlErrorCode::ERRCODE_WARNING,
-        "advisory lock was granted after waiting, but the transaction's snapshot is older",
-    )
-    .detail("What this transaction reads may be older than what the previous holder left.")
-    .hint("Use READ COMMITTED, or lock at session level before BEGIN.")
-    .warn();
 }

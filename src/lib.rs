@@ -3,9 +3,12 @@
 //! Data flows one way: SQL arguments ([`argument`], [`text_array`]) become keys ([`key`],
 //! [`keyset`]), keys become locks ([`lock`]), and what cannot be had at once is waited for
 //! ([`wait`]). The SQL functions are in [`functions`]. Beside that way, names are recorded
-//! ([`name_record`], [`shared_memory`]) for those who look at the locks ([`lock_status`]).
+//! ([`name_record`], [`shared_memory`]) for those who look at the locks ([`lock_status`],
+//! [`lock_table`]).
 
 mod argument;
+mod backend;
+mod call;
 mod encoding;
 mod error;
 mod functions;
@@ -13,15 +16,18 @@ mod key;
 mod keyset;
 mod lock;
 mod lock_status;
+mod lock_table;
 mod name;
 mod name_record;
 mod report;
+mod session_limit;
 mod settings;
 mod shared_memory;
+mod short_lock;
 mod text_array;
 mod timeout;
-mod transaction;
 mod wait;
+mod warning;
 
 #[cfg(any(test, feature = "pg_test"))]
 mod server_tests;
@@ -39,8 +45,9 @@ pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 #[pgrx::pg_guard]
 #[allow(unsafe_code)]
 pub extern "C-unwind" fn _PG_init() {
-    settings::define();
-    if shared_memory::preloading() {
+    let preloading = shared_memory::preloading();
+    settings::define(preloading);
+    if preloading {
         shared_memory::reserve();
     }
 }

@@ -2,6 +2,7 @@
 //! (`src/backend/storage/lmgr/lock.c`, `src/include/storage/lock.h`).
 #![allow(unsafe_code)]
 
+use crate::backend::current_database;
 use pgrx::pg_sys;
 
 /// In which way a lock excludes others.
@@ -16,7 +17,7 @@ pub enum Mode {
 impl Mode {
     /// The lock modes of `pg_advisory_lock` and `pg_advisory_lock_shared`
     /// (`src/backend/utils/adt/lockfuncs.c`).
-    fn lockmode(self) -> pg_sys::LOCKMODE {
+    pub fn lockmode(self) -> pg_sys::LOCKMODE {
         let mode = match self {
             Mode::Exclusive => pg_sys::ExclusiveLock,
             Mode::Shared => pg_sys::ShareLock,
@@ -25,7 +26,7 @@ impl Mode {
     }
 
     /// The modes of other holders that exclude this one, as bits of a lock mask.
-    fn conflicts(self) -> pg_sys::LOCKMASK {
+    pub fn conflicts(self) -> pg_sys::LOCKMASK {
         match self {
             Mode::Exclusive => bit(Mode::Exclusive.lockmode()) | bit(Mode::Shared.lockmode()),
             Mode::Shared => bit(Mode::Exclusive.lockmode()),
@@ -34,7 +35,7 @@ impl Mode {
 }
 
 /// `LOCKBIT_ON` of `src/include/storage/lockdefs.h`.
-fn bit(mode: pg_sys::LOCKMODE) -> pg_sys::LOCKMASK {
+pub fn bit(mode: pg_sys::LOCKMODE) -> pg_sys::LOCKMASK {
     1 << mode
 }
 
@@ -53,11 +54,24 @@ impl Level {
     }
 }
 
-/// The OID of the database that the backend is connected to.
-#[inline]
-pub fn current_database() -> u32 {
-    // SAFETY: reads a variable of the backend.
-    unsafe { pg_sys::MyDatabaseId }.to_u32()
+/// How often a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holds {
+    /// At session level.
+    pub at_session_level: usize,
+    /// At both levels.
+    pub in_all: usize,
+}
+
+/// What came of an attempt to take a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Taken, and this backend had not held it in this mode before.
+    Taken,
+    /// Taken once more; nothing has changed for other sessions.
+    TakenAgain,
+    /// Somebody else's lock, or somebody who waits, is in the way.
+    NotAvailable,
 }
 
 /// The lock on one key in the current database, not yet in a mode or at a level.
@@ -79,25 +93,45 @@ impl AdvisoryLock {
         })
     }
 
-    /// Takes the lock if that is possible at once; false if not. Raises 53200 when the lock table
-    /// is full.
-    #[inline]
-    pub fn try_acquire(&self, mode: Mode, level: Level) -> bool {
-        self.lock_acquire(mode.lockmode(), level, true)
+    /// The lock that a tag of the lock table stands for: one on a bigint key in the current database.
+    pub fn from_tag(tag: &pg_sys::LOCKTAG) -> Option<Self> {
+        let lock = Self(*tag);
+        let same = Self::new(lock.key()).0;
+        let fixed = |tag: &pg_sys::LOCKTAG| {
+            (tag.locktag_type, tag.locktag_lockmethodid, tag.locktag_field1, tag.locktag_field4)
+        };
+        (fixed(tag) == fixed(&same)).then_some(lock)
     }
 
-    /// Takes the lock, waiting in the queue for it as long as `LockTimeout` allows; may raise
-    /// 40P01, 53200, 55P03, 57014, and after 55P03 or 57014 may hold the lock all the same: the
-    /// grant can come just before the interrupt is served. See `crate::wait`.
-    pub fn acquire(&self, mode: Mode, level: Level) {
-        self.lock_acquire(mode.lockmode(), level, false);
+    /// The tag in the lock table.
+    pub fn tag(&self) -> &pg_sys::LOCKTAG {
+        &self.0
     }
 
+    /// The key.
+    pub fn key(&self) -> i64 {
+        (i64::from(self.0.locktag_field2) << 32) | i64::from(self.0.locktag_field3)
+    }
+
+    /// Takes the lock if that is possible at once. Raises 53200 when the lock table is full.
     #[inline]
-    fn lock_acquire(&self, mode: pg_sys::LOCKMODE, level: Level, dont_wait: bool) -> bool {
+    pub fn try_acquire(&self, mode: Mode, level: Level) -> Attempt {
+        use pg_sys::LockAcquireResult::*;
         // SAFETY: the tag is complete, and the wrapper turns an error into unwinding.
-        let result = unsafe { pg_sys::LockAcquire(&self.0, mode, level.is_session(), dont_wait) };
-        result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+        let result =
+            unsafe { pg_sys::LockAcquire(&self.0, mode.lockmode(), level.is_session(), true) };
+        match result {
+            LOCKACQUIRE_NOT_AVAIL => Attempt::NotAvailable,
+            LOCKACQUIRE_OK => Attempt::Taken,
+            _ => Attempt::TakenAgain,
+        }
+    }
+
+    /// Takes the lock, waiting in the queue for it as long as `LockTimeout` allows. For
+    /// `crate::wait`, which knows what has to be done when this raises an error.
+    pub fn acquire(&self, mode: Mode, level: Level) {
+        // SAFETY: as in `try_acquire`.
+        unsafe { pg_sys::LockAcquire(&self.0, mode.lockmode(), level.is_session(), false) };
     }
 
     /// Gives up one hold; false, with a WARNING from Postgres, if there is none at that level.
@@ -105,14 +139,40 @@ impl AdvisoryLock {
     /// At transaction level this works only for a hold that the same call of a function took: the
     /// hold belongs to the resource owner of the running statement.
     pub fn release(&self, mode: Mode, level: Level) -> bool {
-        // SAFETY: as in `lock_acquire`.
+        // SAFETY: as in `try_acquire`.
         unsafe { pg_sys::LockRelease(&self.0, mode.lockmode(), level.is_session()) }
+    }
+
+    /// How often this backend holds the lock in exactly this mode.
+    pub fn holds(&self, mode: Mode) -> Holds {
+        if !self.held(mode) {
+            return Holds { at_session_level: 0, in_all: 0 };
+        }
+        let mut local: *mut pg_sys::LOCALLOCK = std::ptr::null_mut();
+        // SAFETY: what is held already is only counted once more, in the backend's own table, and then
+        // once less; its entry there stays as long as it is held. The session's holds are those without
+        // an owner.
+        unsafe {
+            acquire_local(&self.0, mode.lockmode(), true, &mut local);
+            let owners = std::slice::from_raw_parts(
+                (*local).lockOwners,
+                usize::try_from((*local).numLockOwners).unwrap_or(0),
+            );
+            let session = owners.iter().find(|owner| owner.owner.is_null());
+            let count = |holds: i64| usize::try_from(holds - 1).unwrap_or(0);
+            let holds = Holds {
+                at_session_level: session.map_or(0, |session| count(session.nLocks)),
+                in_all: count((*local).nLocks),
+            };
+            pg_sys::LockRelease(&self.0, mode.lockmode(), true);
+            holds
+        }
     }
 
     /// Does this backend hold the lock in exactly this mode, at whatever level? Looks only into
     /// the backend's own table.
     pub fn held(&self, mode: Mode) -> bool {
-        // SAFETY: as in `lock_acquire`.
+        // SAFETY: as in `try_acquire`.
         unsafe {
             #[cfg(any(feature = "pg15", feature = "pg16"))]
             return pg_sys::LockHeldByMe(&self.0, mode.lockmode());
@@ -143,7 +203,7 @@ impl AdvisoryLock {
         // own shared hold keeps exclusive ones out, so that only the count of shared ones can
         // change, or we hold nothing and the mask of granted modes says it all.
         unsafe {
-            if !probe(&self.0, &mut local) {
+            if !acquire_local(&self.0, PROBE_MODE, false, &mut local) {
                 return false;
             }
             let lock = (*local).lock;
@@ -157,93 +217,28 @@ impl AdvisoryLock {
             free
         }
     }
-
-    /// The holders and waiters of all bigint advisory locks in the current database. Copies the
-    /// whole lock table of the server, as `pg_locks` does.
-    pub fn all() -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for lock in lock_table() {
-            let Some(key) = key_of_tag(&lock.locktag) else { continue };
-            let pid = (lock.pid != 0).then_some(lock.pid);
-            for mode in [Mode::Exclusive, Mode::Shared] {
-                let entry = Entry { key, mode, pid, granted: true, waiting_since: None };
-                if lock.holdMask & bit(mode.lockmode()) != 0 {
-                    entries.push(entry);
-                }
-                if lock.waitLockMode == mode.lockmode() {
-                    let since = (lock.waitStart != 0).then_some(lock.waitStart);
-                    entries.push(Entry { granted: false, waiting_since: since, ..entry });
-                }
-            }
-        }
-        entries
-    }
-
-    /// The backends other than this one that hold the lock in a mode that conflicts with `mode`;
-    /// 0 stands for a prepared transaction. Copies the whole lock table of the server: for error
-    /// messages only.
-    pub fn holders(&self, mode: Mode) -> Vec<i32> {
-        // SAFETY: reads a variable of the backend.
-        let me = unsafe { pg_sys::MyProcPid };
-        let key = key_of_tag(&self.0);
-        lock_table()
-            .iter()
-            .filter(|lock| key_of_tag(&lock.locktag) == key)
-            .filter(|lock| lock.holdMask & mode.conflicts() != 0 && lock.pid != me)
-            .map(|lock| lock.pid)
-            .collect()
-    }
-}
-
-/// A holder or a waiter of a lock.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// The key that is locked.
-    pub key: i64,
-    /// Exclusive or shared.
-    pub mode: Mode,
-    /// A holder, not a waiter.
-    pub granted: bool,
-    /// The process; none for a prepared transaction.
-    pub pid: Option<i32>,
-    /// Microseconds since 2000-01-01 UTC; not known for the first moment of a wait.
-    pub waiting_since: Option<pg_sys::TimestampTz>,
-}
-
-/// A copy of the lock table of the server. It lives as long as the current memory context, which
-/// outlives the call of the SQL function.
-fn lock_table<'a>() -> &'a [pg_sys::LockInstanceData] {
-    // SAFETY: GetLockStatusData() returns `nelements` records in the current memory context.
-    unsafe {
-        let data = pg_sys::GetLockStatusData();
-        std::slice::from_raw_parts((*data).locks, (*data).nelements as usize)
-    }
-}
-
-/// The key of a bigint advisory lock in the current database.
-fn key_of_tag(tag: &pg_sys::LOCKTAG) -> Option<i64> {
-    let key = (i64::from(tag.locktag_field2) << 32) | i64::from(tag.locktag_field3);
-    let ours = AdvisoryLock::new(key).0;
-    let fixed = |tag: &pg_sys::LOCKTAG| {
-        (tag.locktag_type, tag.locktag_lockmethodid, tag.locktag_field1, tag.locktag_field4)
-    };
-    (fixed(tag) == fixed(&ours)).then_some(key)
 }
 
 /// Conflicts only with `AccessExclusiveLock`, which no advisory lock function uses.
 const PROBE_MODE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
-/// Takes the lock in [`PROBE_MODE`] without waiting and points `local` to the backend's entry.
+/// Takes the lock without waiting and points `local` to the backend's entry for it; false if it is
+/// not available.
 ///
 /// # Safety
 /// The tag is complete.
-unsafe fn probe(tag: &pg_sys::LOCKTAG, local: &mut *mut pg_sys::LOCALLOCK) -> bool {
-    // SAFETY: as in `lock_acquire`.
+unsafe fn acquire_local(
+    tag: &pg_sys::LOCKTAG,
+    mode: pg_sys::LOCKMODE,
+    session: bool,
+    local: &mut *mut pg_sys::LOCALLOCK,
+) -> bool {
+    // SAFETY: as in `try_acquire`.
     let result = unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-        let result = pg_sys::LockAcquireExtended(tag, PROBE_MODE, false, true, true, local);
+        let result = pg_sys::LockAcquireExtended(tag, mode, session, true, true, local);
         #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
-        let result = pg_sys::LockAcquireExtended(tag, PROBE_MODE, false, true, true, local, false);
+        let result = pg_sys::LockAcquireExtended(tag, mode, session, true, true, local, false);
         result
     };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL

@@ -1,10 +1,13 @@
-//! What stands behind the view `advisory_locks`: the holders and waiters of bigint advisory locks in
-//! this database, with the names that the user may see.
+//! What stands behind the view `advisory_locks` and behind `advisory_key_name`: the holders and waiters of
+//! bigint advisory locks in this database, and the names that the user may see.
 #![allow(unsafe_code)]
 
+use crate::backend::{current_database, current_user};
 use crate::encoding::is_valid;
-use crate::lock::{AdvisoryLock, Mode, current_database};
-use crate::name_record::Subject;
+use crate::error::{Error, OrRaise};
+use crate::lock::Mode;
+use crate::lock_table::entries;
+use crate::name_record::{Recorded, Subject};
 use crate::shared_memory::name_record;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
@@ -16,8 +19,8 @@ use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
 
 /// One row for each holder and each waiter. `pid` is NULL for a prepared transaction; `name` is NULL
-/// when it is not in the record, or when the user could not see that backend's query in
-/// `pg_stat_activity` either.
+/// when it is not in the record, or not for the user to see ([`Reader::may_see`],
+/// [`Reader::may_read`]).
 #[allow(clippy::type_complexity)] // the columns stand where they are declared
 #[pg_extern(volatile, parallel_restricted)]
 fn advisory_lock_status() -> TableIterator<
@@ -31,9 +34,9 @@ fn advisory_lock_status() -> TableIterator<
         name!(waiting_since, Option<TimestampWithTimeZone>),
     ),
 > {
-    let mut readers = Readers::default();
-    TableIterator::new(AdvisoryLock::all().into_iter().map(move |entry| {
-        let name = if readers.may_see(entry.pid) { name_of(entry.key) } else { None };
+    let mut reader = Reader::default();
+    TableIterator::new(entries().into_iter().map(move |entry| {
+        let name = if reader.may_see(entry.pid) { reader.name_of(entry.key) } else { None };
         let mode = match entry.mode {
             Mode::Exclusive => "exclusive",
             Mode::Shared => "shared",
@@ -43,35 +46,65 @@ fn advisory_lock_status() -> TableIterator<
     }))
 }
 
-fn name_of(key: i64) -> Option<ServerText> {
-    let subject = Subject { database: current_database(), key };
-    name_record()?.read(subject).filter(|name| is_valid(name)).map(ServerText)
+/// The name behind a key; NULL when it is not in the record, or not for the user to see
+/// ([`Reader::may_read`]).
+///
+/// Errors: 22004 (NULL).
+#[pg_extern(volatile, parallel_restricted)]
+fn advisory_key_name(key: Option<i64>) -> Option<ServerText> {
+    let key = key.ok_or(Error::NullArgument("key")).or_raise();
+    Reader::default().name_of(key)
 }
 
 /// The role `pg_read_all_stats`.
-const READ_ALL_STATS: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::ROLE_PG_READ_ALL_STATS);
+const READ_ALL_STATS: u32 = pg_sys::ROLE_PG_READ_ALL_STATS;
 
-/// For each backend, whether the user may see what it does: the rule of
-/// `HAS_PGSTAT_PERMISSIONS` in `src/backend/utils/adt/pgstatfuncs.c`.
+/// The user who looks, and what was found out about him already.
 #[derive(Default)]
-struct Readers(HashMap<Option<i32>, bool>);
+struct Reader {
+    backends: HashMap<Option<i32>, bool>,
+    roles: HashMap<u32, bool>,
+}
 
-impl Readers {
+impl Reader {
+    /// May the user see what this backend does? The rule of `HAS_PGSTAT_PERMISSIONS` in
+    /// `src/backend/utils/adt/pgstatfuncs.c`.
     fn may_see(&mut self, pid: Option<i32>) -> bool {
-        *self.0.entry(pid).or_insert_with(|| {
-            // SAFETY: the functions look up roles; an entry of the process table can be read at any
-            // time, at worst it is another backend's by now.
-            unsafe {
-                let user = pg_sys::GetUserId();
-                if pg_sys::has_privs_of_role(user, READ_ALL_STATS) {
-                    return true;
-                }
-                let Some(pid) = pid else { return false };
-                let backend = pg_sys::BackendPidGetProc(pid);
-                !backend.is_null() && pg_sys::has_privs_of_role(user, (*backend).roleId)
+        *self.backends.entry(pid).or_insert_with(|| {
+            if has_privileges_of(READ_ALL_STATS) {
+                return true;
             }
+            let Some(pid) = pid else { return false };
+            // SAFETY: an entry of the process table can be read at any time, at worst it is another
+            // backend's by now.
+            let role = unsafe {
+                let backend = pg_sys::BackendPidGetProc(pid);
+                (!backend.is_null()).then(|| (*backend).roleId.to_u32())
+            };
+            role.is_some_and(has_privileges_of)
         })
     }
+
+    /// May the user read a name that these roles recorded? Seeing a backend that holds or awaits the
+    /// lock is not enough: anybody can wait for an integer from `pg_locks`.
+    fn may_read(&mut self, recorders: &[u32]) -> bool {
+        [READ_ALL_STATS].iter().chain(recorders).any(|&role| {
+            role != 0 && *self.roles.entry(role).or_insert_with(|| has_privileges_of(role))
+        })
+    }
+
+    fn name_of(&mut self, key: i64) -> Option<ServerText> {
+        let Recorded { text, roles } =
+            name_record()?.read(Subject { database: current_database(), key })?;
+        (self.may_read(&roles) && is_valid(&text)).then_some(ServerText(text))
+    }
+}
+
+/// Has the user the privileges of a role? A superuser has those of all; a role that was dropped gives
+/// them to nobody else.
+fn has_privileges_of(role: u32) -> bool {
+    // SAFETY: looks up memberships; the role need not exist.
+    unsafe { pg_sys::has_privs_of_role(current_user().into(), role.into()) }
 }
 
 /// Text in the server's encoding, which a Rust string need not be.

@@ -1,9 +1,9 @@
 //! How a key is shown to people: its parts joined, cut if long.
 
+use crate::backend::{current_database, current_user};
 use crate::encoding::{client_can_show, clip};
 use crate::key::SEPARATOR;
-use crate::lock::current_database;
-use crate::name_record::{MAX_TEXT, Recorded, Subject, split_of};
+use crate::name_record::{MAX_TEXT, Noticed, Subject, split_of};
 use crate::report::Report;
 use crate::settings;
 use crate::shared_memory::name_record;
@@ -57,7 +57,8 @@ impl NamedKey<'_> {
         let Some(record) = name_record() else { return };
         let subject = Subject { database: current_database(), key: self.key };
         let split = split_of(self.array.row_at(self.offset).map(<[u8]>::len));
-        if record.write(subject, split, || self.name()) == Recorded::OtherParts {
+        let noticed = record.write(subject, split, current_user(), || self.name());
+        if noticed == Noticed::OtherParts {
             self.log_other_parts();
         }
     }

@@ -13,12 +13,18 @@
 //!   loses the race leaves, and the name is not recorded this time.
 //! - Reading: read the version, the slot, and the version again. If it was odd or has changed, what
 //!   was read is thrown away.
+//! - All reading goes through [`Set::read_slot`], all writing through [`Set::write_slot`], which do this.
 //! - Every field is an atomic, so that even what is thrown away was read without a data race.
 //! - A backend that is stopped while it writes keeps one slot odd, which others then pass over. If
 //!   it is killed there, Postgres restarts all backends with shared memory made anew.
 //!
 //! A new name goes to a slot of its set that was never used, else to the one that was used longest
 //! ago.
+//!
+//! # Who may read a name
+//!
+//! With each name stand the roles that recorded it: whoever has locked by this name knows it already.
+//! The record itself shows everything; those who read from it ask ([`Recorded::roles`]).
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -30,6 +36,9 @@ pub const MAX_TEXT: usize = WORDS * 8;
 
 /// 8-byte words of text in a slot.
 const WORDS: usize = 26;
+
+/// Roles that stand with a name: those that came last.
+pub const ROLES: usize = 4;
 
 /// Slots with the clock by which their age is told. What a search looks at stands together, so that
 /// it meets few cache lines. All bytes zero is a set without names.
@@ -53,6 +62,8 @@ struct Name {
     told: AtomicU32,
     /// Bytes of text.
     length: AtomicU32,
+    /// OIDs of those that recorded it, the latest first; 0 for none.
+    roles: [AtomicU32; ROLES],
     text: [AtomicU64; WORDS],
 }
 
@@ -65,11 +76,20 @@ pub struct Subject {
     pub key: i64,
 }
 
-/// What became of a name.
+/// What stands in the record for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The name, in the encoding of its database.
+    pub text: Vec<u8>,
+    /// OIDs of roles that recorded it, some of the last; 0 is none.
+    pub roles: [u32; ROLES],
+}
+
+/// What was noticed when a name was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It stands in the record, or was left out.
-    Fine,
+pub enum Noticed {
+    /// Nothing.
+    Nothing,
     /// The same key stands in the record with its text split into other parts. Told once for each
     /// name in the record.
     OtherParts,
@@ -93,29 +113,37 @@ impl<'a> NameRecord<'a> {
         (names * 2).div_ceil(WAYS)
     }
 
-    /// Records the name of a key, unless it is there already. `text` gives the name, at most
-    /// [`MAX_TEXT`] bytes of it; it is asked for new names only.
+    /// Records the name of a key for a role, unless that is there already. `text` gives the name, at
+    /// most [`MAX_TEXT`] bytes of it; it is asked for new names only.
     #[inline]
     pub fn write<T: AsRef<[u8]>>(
         self,
         subject: Subject,
         split: u64,
+        role: u32,
         text: impl FnOnce() -> T,
-    ) -> Recorded {
+    ) -> Noticed {
         let set = self.set_of(subject);
-        match set.find(subject) {
-            Some(slot) => set.touch(slot, split),
+        let known = set.find(subject, |name| {
+            name.has_role(role)
+                && (name.split.load(Ordering::Relaxed) == split
+                    || name.told.load(Ordering::Relaxed) != 0)
+        });
+        match known {
             None => {
-                set.insert(subject, split, text().as_ref());
-                Recorded::Fine
+                set.insert(subject, split, role, text().as_ref());
+                Noticed::Nothing
+            }
+            Some((slot, nothing_new)) => {
+                set.touch(slot);
+                if nothing_new { Noticed::Nothing } else { set.add(slot, subject, split, role) }
             }
         }
     }
 
     /// The name of a key, if it is in the record.
-    pub fn read(self, subject: Subject) -> Option<Vec<u8>> {
-        let set = self.set_of(subject);
-        (0..WAYS).find_map(|slot| set.read(slot, subject))
+    pub fn read(self, subject: Subject) -> Option<Recorded> {
+        self.set_of(subject).find(subject, Name::read).map(|(_, recorded)| recorded)
     }
 
     #[inline]
@@ -138,14 +166,50 @@ pub fn split_of(lengths: impl Iterator<Item = usize>) -> u64 {
 }
 
 impl Set {
+    /// The slot of a subject, and what `read` says of its name.
     #[inline]
-    fn find(&self, subject: Subject) -> Option<usize> {
-        (0..WAYS).find(|&slot| {
-            self.subject(slot) == subject
-                && self.begin_read(slot).is_some_and(|version| {
-                    self.subject(slot) == subject && self.read_whole(slot, version)
-                })
-        })
+    fn find<R>(&self, subject: Subject, read: impl Fn(&Name) -> R) -> Option<(usize, R)> {
+        (0..WAYS).find_map(|slot| Some((slot, self.read_slot(slot, subject, &read)?)))
+    }
+
+    /// Reads a slot; none if it holds another subject or none, or is being written to.
+    #[inline]
+    fn read_slot<R>(
+        &self,
+        slot: usize,
+        subject: Subject,
+        read: impl FnOnce(&Name) -> R,
+    ) -> Option<R> {
+        // Most slots hold another one, so that comes first; it is asked again below.
+        if self.subject(slot) != subject {
+            return None;
+        }
+        let version = self.versions[slot].load(Ordering::Acquire);
+        if version == 0 || !version.is_multiple_of(2) || self.subject(slot) != subject {
+            return None;
+        }
+        let result = read(&self.names[slot]);
+        fence(Ordering::Acquire);
+        (self.versions[slot].load(Ordering::Relaxed) == version).then_some(result)
+    }
+
+    /// Writes to a slot; none, and nothing is done, while another backend does.
+    fn write_slot<R>(&self, slot: usize, write: impl FnOnce(&Name) -> R) -> Option<R> {
+        let version = self.versions[slot].load(Ordering::Relaxed);
+        let writing = version | 1;
+        if version == writing {
+            return None;
+        }
+        self.versions[slot]
+            .compare_exchange(version, writing, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        // Whoever sees one of the stores below sees the odd version too.
+        fence(Ordering::Release);
+        let result = write(&self.names[slot]);
+        // 0 would say that the slot was never used.
+        let done = writing.wrapping_add(1).max(2);
+        self.versions[slot].store(done, Ordering::Release);
+        Some(result)
     }
 
     #[inline]
@@ -156,93 +220,90 @@ impl Set {
         }
     }
 
-    /// The version of the slot, if nobody writes and something is there.
-    #[inline]
-    fn begin_read(&self, slot: usize) -> Option<u32> {
-        let version = self.versions[slot].load(Ordering::Acquire);
-        (version != 0 && version.is_multiple_of(2)).then_some(version)
-    }
-
-    /// Is what was read since [`Set::begin_read`] of one piece?
-    #[inline]
-    fn read_whole(&self, slot: usize, version: u32) -> bool {
-        fence(Ordering::Acquire);
-        self.versions[slot].load(Ordering::Relaxed) == version
-    }
-
     /// Notes that the name was used again. Should the slot get another name in this moment, that
     /// one is only taken for younger than it is.
     #[inline]
-    fn touch(&self, slot: usize, split: u64) -> Recorded {
+    fn touch(&self, slot: usize) {
         let now = self.clock.load(Ordering::Relaxed);
         if self.used[slot].load(Ordering::Relaxed) != now {
             self.used[slot].store(now, Ordering::Relaxed);
         }
-        let name = &self.names[slot];
-        if name.split.load(Ordering::Relaxed) == split || name.told.swap(1, Ordering::Relaxed) == 1
-        {
-            return Recorded::Fine;
-        }
-        Recorded::OtherParts
     }
 
-    fn read(&self, slot: usize, subject: Subject) -> Option<Vec<u8>> {
-        let version = self.begin_read(slot)?;
-        if self.subject(slot) != subject {
-            return None;
-        }
-        let name = &self.names[slot];
-        let length = name.length.load(Ordering::Relaxed) as usize;
-        let mut text: Vec<u8> = name
-            .text
-            .iter()
-            .take(length.div_ceil(8))
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-            .collect();
-        text.truncate(length);
-        self.read_whole(slot, version).then_some(text)
+    /// Adds what is new to a name that stands in the slot, if it still does.
+    #[cold]
+    fn add(&self, slot: usize, subject: Subject, split: u64, role: u32) -> Noticed {
+        let noticed = self.write_slot(slot, |name| {
+            if self.subject(slot) != subject {
+                return Noticed::Nothing;
+            }
+            if !name.has_role(role) {
+                name.add_role(role);
+            }
+            if name.split.load(Ordering::Relaxed) == split
+                || name.told.swap(1, Ordering::Relaxed) != 0
+            {
+                return Noticed::Nothing;
+            }
+            Noticed::OtherParts
+        });
+        noticed.unwrap_or(Noticed::Nothing)
     }
 
-    fn insert(&self, subject: Subject, split: u64, text: &[u8]) {
+    fn insert(&self, subject: Subject, split: u64, role: u32, text: &[u8]) {
         let now = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let age = |slot: usize| match self.versions[slot].load(Ordering::Relaxed) {
             0 => u32::MAX,
             version if !version.is_multiple_of(2) => 0,
             _ => now.wrapping_sub(self.used[slot].load(Ordering::Relaxed)),
         };
-        if let Some(oldest) = (0..WAYS).max_by_key(|&slot| age(slot)) {
-            self.write(oldest, subject, split, text, now);
+        let Some(oldest) = (0..WAYS).max_by_key(|&slot| age(slot)) else { return };
+        self.write_slot(oldest, |name| {
+            self.databases[oldest].store(subject.database, Ordering::Relaxed);
+            self.keys[oldest].store(subject.key, Ordering::Relaxed);
+            self.used[oldest].store(now, Ordering::Relaxed);
+            name.write(split, role, &text[..text.len().min(MAX_TEXT)]);
+        });
+    }
+}
+
+impl Name {
+    #[inline]
+    fn has_role(&self, role: u32) -> bool {
+        self.roles.iter().any(|known| known.load(Ordering::Relaxed) == role)
+    }
+
+    /// Puts the role in front; the one that came first makes room.
+    fn add_role(&self, role: u32) {
+        let mut role = role;
+        for place in &self.roles {
+            role = place.swap(role, Ordering::Relaxed);
         }
     }
 
-    fn write(&self, slot: usize, subject: Subject, split: u64, text: &[u8], now: u32) {
-        let version = self.versions[slot].load(Ordering::Relaxed);
-        let writing = version | 1;
-        if version == writing
-            || self.versions[slot]
-                .compare_exchange(version, writing, Ordering::Acquire, Ordering::Relaxed)
-                .is_err()
-        {
-            return;
-        }
-        // Whoever sees one of the stores below sees the odd version too.
-        fence(Ordering::Release);
-        let text = &text[..text.len().min(MAX_TEXT)];
-        self.databases[slot].store(subject.database, Ordering::Relaxed);
-        self.keys[slot].store(subject.key, Ordering::Relaxed);
-        self.used[slot].store(now, Ordering::Relaxed);
-        let name = &self.names[slot];
-        name.split.store(split, Ordering::Relaxed);
-        name.told.store(0, Ordering::Relaxed);
-        name.length.store(text.len() as u32, Ordering::Relaxed);
-        for (word, bytes) in name.text.iter().zip(text.chunks(8)) {
+    fn write(&self, split: u64, role: u32, text: &[u8]) {
+        self.split.store(split, Ordering::Relaxed);
+        self.told.store(0, Ordering::Relaxed);
+        self.roles.iter().for_each(|place| place.store(0, Ordering::Relaxed));
+        self.add_role(role);
+        self.length.store(text.len() as u32, Ordering::Relaxed);
+        for (word, bytes) in self.text.iter().zip(text.chunks(8)) {
             let mut padded = [0; 8];
             padded[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
         }
-        // 0 would say that the slot was never used.
-        let done = writing.wrapping_add(1).max(2);
-        self.versions[slot].store(done, Ordering::Release);
+    }
+
+    fn read(&self) -> Recorded {
+        let length = self.length.load(Ordering::Relaxed) as usize;
+        let mut text: Vec<u8> = self
+            .text
+            .iter()
+            .take(length.div_ceil(8))
+            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
+            .collect();
+        text.truncate(length);
+        Recorded { text, roles: std::array::from_fn(|i| self.roles[i].load(Ordering::Relaxed)) }
     }
 }
 
@@ -256,6 +317,7 @@ mod tests {
             split: AtomicU64::new(0),
             told: AtomicU32::new(0),
             length: AtomicU32::new(0),
+            roles: Default::default(),
             text: std::array::from_fn(|_| AtomicU64::new(0)),
         };
         let set = || Set {
@@ -269,8 +331,39 @@ mod tests {
         (0..count).map(|_| set()).collect()
     }
 
+    const ROLE: u32 = 10;
+
     fn subject(key: i64) -> Subject {
         Subject { database: 1, key }
+    }
+
+    fn text_of(record: NameRecord<'_>, subject: Subject) -> Option<Vec<u8>> {
+        record.read(subject).map(|recorded| recorded.text)
+    }
+
+    #[test]
+    fn the_roles_that_came_last_stand_with_a_name() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        let roles = || record.read(subject(1)).unwrap().roles;
+        record.write(subject(1), 1, 10, || "name");
+        assert_eq!(roles(), [10, 0, 0, 0]);
+        for role in [11, 10, 11, 12, 13] {
+            record.write(subject(1), 1, role, || unreachable!("it is there") as &str);
+        }
+        assert_eq!(roles(), [13, 12, 11, 10]);
+        record.write(subject(1), 1, 14, || unreachable!("it is there") as &str);
+        assert_eq!(roles(), [14, 13, 12, 11]);
+    }
+
+    #[test]
+    fn a_new_name_has_none_of_the_roles_of_the_one_that_made_room() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        for key in 0..2 * WAYS as i64 {
+            record.write(subject(key), 1, 100 + key as u32, || "name");
+            assert_eq!(record.read(subject(key)).unwrap().roles, [100 + key as u32, 0, 0, 0]);
+        }
     }
 
     #[test]
@@ -285,8 +378,8 @@ mod tests {
             (8, &"x".repeat(MAX_TEXT)),
         ] {
             assert_eq!(record.read(subject(key)), None);
-            assert_eq!(record.write(subject(key), 1, || text), Recorded::Fine);
-            assert_eq!(record.read(subject(key)).as_deref(), Some(text.as_bytes()));
+            assert_eq!(record.write(subject(key), 1, ROLE, || text), Noticed::Nothing);
+            assert_eq!(text_of(record, subject(key)).as_deref(), Some(text.as_bytes()));
         }
     }
 
@@ -294,10 +387,10 @@ mod tests {
     fn a_key_of_another_database_has_another_name() {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
-        record.write(subject(5), 1, || "here");
+        record.write(subject(5), 1, ROLE, || "here");
         assert_eq!(record.read(Subject { database: 2, key: 5 }), None);
-        record.write(Subject { database: 2, key: 5 }, 1, || "there");
-        assert_eq!(record.read(subject(5)).as_deref(), Some(&b"here"[..]));
+        record.write(Subject { database: 2, key: 5 }, 1, ROLE, || "there");
+        assert_eq!(text_of(record, subject(5)).as_deref(), Some(&b"here"[..]));
     }
 
     #[test]
@@ -305,10 +398,10 @@ mod tests {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
         for key in 0..WAYS as i64 {
-            record.write(subject(key), 1, || "old");
+            record.write(subject(key), 1, ROLE, || "old");
         }
-        record.write(subject(0), 1, || unreachable!("it is there") as &str);
-        record.write(subject(100), 1, || "new");
+        record.write(subject(0), 1, ROLE, || unreachable!("it is there") as &str);
+        record.write(subject(100), 1, ROLE, || "new");
         assert!(record.read(subject(0)).is_some() && record.read(subject(100)).is_some());
         assert_eq!(record.read(subject(1)), None);
     }
@@ -319,23 +412,23 @@ mod tests {
         let record = NameRecord::new(&sets).unwrap();
         let (split, other) = (split_of([3, 1].into_iter()), split_of([1, 3].into_iter()));
         assert_ne!(split, other);
-        assert_eq!(record.write(subject(1), split, || "a-b-c"), Recorded::Fine);
-        assert_eq!(record.write(subject(1), split, || "a-b-c"), Recorded::Fine);
-        assert_eq!(record.write(subject(1), other, || "a-b-c"), Recorded::OtherParts);
-        assert_eq!(record.write(subject(1), other, || "a-b-c"), Recorded::Fine);
+        assert_eq!(record.write(subject(1), split, ROLE, || "a-b-c"), Noticed::Nothing);
+        assert_eq!(record.write(subject(1), split, ROLE, || "a-b-c"), Noticed::Nothing);
+        assert_eq!(record.write(subject(1), other, ROLE, || "a-b-c"), Noticed::OtherParts);
+        assert_eq!(record.write(subject(1), other, ROLE, || "a-b-c"), Noticed::Nothing);
     }
 
     #[test]
     fn a_slot_that_is_being_written_is_passed_over() {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
-        record.write(subject(1), 1, || "one");
-        let slot = sets[0].find(subject(1)).unwrap();
+        record.write(subject(1), 1, ROLE, || "one");
+        let (slot, ()) = sets[0].find(subject(1), |_| ()).unwrap();
         sets[0].versions[slot].fetch_add(1, Ordering::Relaxed);
         assert_eq!(record.read(subject(1)), None);
         for key in 1..100 {
-            record.write(subject(key), 1, || "next");
-            assert_eq!(record.read(subject(key)).as_deref(), Some(&b"next"[..]));
+            record.write(subject(key), 1, ROLE, || "next");
+            assert_eq!(text_of(record, subject(key)).as_deref(), Some(&b"next"[..]));
         }
     }
 
@@ -346,8 +439,8 @@ mod tests {
         for version in &sets[0].versions {
             version.store(u32::MAX - 1, Ordering::Relaxed);
         }
-        record.write(subject(1), 1, || "one");
-        assert_eq!(record.read(subject(1)).as_deref(), Some(&b"one"[..]));
+        record.write(subject(1), 1, ROLE, || "one");
+        assert_eq!(text_of(record, subject(1)).as_deref(), Some(&b"one"[..]));
     }
 
     #[test]
@@ -362,10 +455,36 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         let key = (round * 7 + offset * 11) % KEYS;
-                        record.write(subject(key), 1, || text(key));
+                        record.write(subject(key), 1, ROLE, || text(key));
                         let key = (round * 13 + offset) % KEYS;
-                        if let Some(read) = record.read(subject(key)) {
+                        if let Some(read) = text_of(record, subject(key)) {
                             assert_eq!(String::from_utf8(read).unwrap(), text(key));
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    /// Each name is always split the same way and recorded by a role of its own, while they push one
+    /// another out of the record.
+    #[test]
+    fn what_belongs_to_one_name_is_never_taken_for_anothers() {
+        const KEYS: i64 = 12;
+        const ROUNDS: i64 = if cfg!(miri) { 50 } else { 50_000 };
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        thread::scope(|scope| {
+            for offset in 0..6 {
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let key = (round * 7 + offset * 5) % KEYS;
+                        let noticed =
+                            record.write(subject(key), key as u64, 100 + key as u32, || "x");
+                        assert_eq!(noticed, Noticed::Nothing);
+                        let key = (round * 5 + offset) % KEYS;
+                        if let Some(recorded) = record.read(subject(key)) {
+                            assert_eq!(recorded.roles, [100 + key as u32, 0, 0, 0]);
                         }
                     }
                 });

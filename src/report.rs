@@ -56,9 +56,9 @@ impl Report {
         self.emit(PgLogLevel::WARNING);
     }
 
-    /// Writes a line to the server's log.
+    /// Writes a line to the server's log, and to no client whatever it has asked for.
     pub fn log(self) {
-        self.emit(PgLogLevel::LOG);
+        self.emit(PgLogLevel::LOG_SERVER_ONLY);
     }
 
     fn emit(self, level: PgLogLevel) {

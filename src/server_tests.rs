@@ -2,10 +2,9 @@
 
 use crate::argument::TextArrayArg;
 use crate::keyset::key_of_row;
-use crate::lock::{AdvisoryLock, Level, Mode};
+use crate::lock::{AdvisoryLock, Attempt, Holds, Level, Mode};
 use crate::name::{MAX_NAME, NamedKey};
 use crate::text_array::TextArray;
-use crate::wait::session_lock_timeout;
 use pgrx::prelude::*;
 
 /// The key of an array, without the checks of `advisory_key`.
@@ -67,18 +66,11 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_variable_behind_lock_timeout_is_left_alone() {
-        Spi::run("SET LOCAL lock_timeout = '1234ms'").unwrap();
-        Spi::run("SELECT lock_keys(ARRAY['a'], timeout => '5s')").unwrap();
-        assert_eq!(session_lock_timeout(), 1234);
-    }
-
-    #[pg_test]
     fn the_smallest_and_largest_keys_are_lockable() {
         for key in [i64::MIN, -1, 0, 1, i64::MAX] {
             let lock = AdvisoryLock::new(key);
             assert!(lock.available(Mode::Exclusive));
-            assert!(lock.try_acquire(Mode::Exclusive, Level::Transaction));
+            assert_eq!(lock.try_acquire(Mode::Exclusive, Level::Transaction), Attempt::Taken);
             let seen = Spi::get_one::<i64>(
                 "SELECT (classid::int8 << 32) | objid::int8 FROM pg_locks WHERE locktype = 'advisory'",
             );
@@ -89,12 +81,36 @@ mod tests {
     }
 
     #[pg_test]
+    fn holds_are_counted_by_level_and_mode() {
+        let lock = AdvisoryLock::new(8);
+        let take = |mode, level| lock.try_acquire(mode, level);
+        assert_eq!(take(Mode::Exclusive, Level::Transaction), Attempt::Taken);
+        assert_eq!(lock.holds(Mode::Exclusive), Holds { at_session_level: 0, in_all: 1 });
+        for _ in 0..3 {
+            assert_eq!(take(Mode::Exclusive, Level::Session), Attempt::TakenAgain);
+        }
+        assert_eq!(take(Mode::Shared, Level::Session), Attempt::Taken);
+        assert_eq!(lock.holds(Mode::Exclusive), Holds { at_session_level: 3, in_all: 4 });
+        assert_eq!(lock.holds(Mode::Shared), Holds { at_session_level: 1, in_all: 1 });
+        for left in [2, 1, 0] {
+            assert!(lock.release(Mode::Exclusive, Level::Session));
+            assert_eq!(
+                lock.holds(Mode::Exclusive),
+                Holds { at_session_level: left, in_all: left + 1 }
+            );
+        }
+        assert!(lock.held(Mode::Exclusive));
+        assert!(lock.release(Mode::Shared, Level::Session));
+        assert!(!lock.held(Mode::Shared));
+    }
+
+    #[pg_test]
     fn a_probe_leaves_no_lock_behind() {
         let lock = AdvisoryLock::new(7);
         assert!(lock.available(Mode::Shared) && lock.available(Mode::Exclusive));
         assert_eq!(run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0);
         // With our own shared hold the probe looks at the count of shared holders.
-        assert!(lock.try_acquire(Mode::Shared, Level::Transaction));
+        assert_eq!(lock.try_acquire(Mode::Shared, Level::Transaction), Attempt::Taken);
         assert!(lock.available(Mode::Exclusive));
         assert_eq!(run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 1);
     }

@@ -1,6 +1,5 @@
 //! The settings `advisory_keys.*`.
 
-use crate::shared_memory::preloading;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
@@ -21,6 +20,9 @@ pub enum SessionLocks {
 static SESSION_LOCKS: GucSetting<SessionLocks> = GucSetting::<SessionLocks>::new(SessionLocks::On);
 static SHOW_KEYS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_KEYS_PER_CALL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_KEYS_PER_SESSION: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static STANDBY_LOCKS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static WARN_SHORT_LOCKS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static TRACK_NAMES: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_NAMES: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
@@ -41,6 +43,22 @@ pub fn max_keys_per_call() -> usize {
     MAX_KEYS_PER_CALL.get() as usize
 }
 
+/// `advisory_keys.max_keys_per_session`: -1 stands for half of the lock table, 0 for no limit.
+#[inline]
+pub fn max_keys_per_session() -> i32 {
+    MAX_KEYS_PER_SESSION.get()
+}
+
+/// `advisory_keys.standby_locks`: may locks be taken on a standby?
+pub fn standby_locks() -> bool {
+    STANDBY_LOCKS.get()
+}
+
+/// `advisory_keys.warn_short_locks`: is there a warning about locks that end with their statement?
+pub fn warn_short_locks() -> bool {
+    WARN_SHORT_LOCKS.get()
+}
+
 /// `advisory_keys.track_names`: are names recorded for `advisory_locks`?
 #[inline]
 pub fn track_names() -> bool {
@@ -52,8 +70,8 @@ pub fn max_names() -> usize {
     MAX_NAMES.get() as usize
 }
 
-/// Defines the settings; to be called when the library is loaded.
-pub fn define() {
+/// Defines the settings; to be called when the library is loaded. `preloading`: by the postmaster.
+pub fn define(preloading: bool) {
     GucRegistry::define_enum_guc(
         c"advisory_keys.session_locks",
         c"Sets whether session-level locks may be taken by name.",
@@ -80,6 +98,32 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"advisory_keys.max_keys_per_session",
+        c"Sets the maximum number of locks that a session may hold by name.",
+        c"-1 is half of the lock table that all sessions share, 0 is no limit.",
+        &MAX_KEYS_PER_SESSION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"advisory_keys.standby_locks",
+        c"Allows locks to be taken on a standby.",
+        c"They exclude other sessions on that standby only.",
+        &STANDBY_LOCKS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"advisory_keys.warn_short_locks",
+        c"Warns of a lock that was released at once, since it was taken outside a transaction block.",
+        c"The warning is given once in a session.",
+        &WARN_SHORT_LOCKS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
     GucRegistry::define_bool_guc(
         c"advisory_keys.track_names",
         c"Records the names of keys that are locked, for the view advisory_locks.",
@@ -97,7 +141,7 @@ pub fn define() {
         1_000_000,
         // Once the server has started, Postgres allows no more settings of the first kind. The
         // other is read from the configuration file as well, and no session can change it.
-        if preloading() { GucContext::Postmaster } else { GucContext::Sighup },
+        if preloading { GucContext::Postmaster } else { GucContext::Sighup },
         GucFlags::default(),
     );
     reserve_prefix();

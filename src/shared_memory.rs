@@ -117,14 +117,14 @@ mod segment {
     use crate::name_record::Set;
     use crate::report::Report;
     use pgrx::pg_sys::panic::CaughtError;
-    use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_guard, pg_sys};
+    use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
     use std::ffi::{CStr, c_void};
     use std::mem::size_of;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     // The number is that of the layout of a set: a library with another layout must not meet these.
-    const SIZE: &CStr = c"advisory_keys size of names 1";
-    const NAMES: &CStr = c"advisory_keys names 1";
+    const SIZE: &CStr = c"advisory_keys size of names 2";
+    const NAMES: &CStr = c"advisory_keys names 2";
 
     /// Finds or makes the segment. It can fail, for want of memory or of segments, and then there are
     /// no names: that is no reason to fail for the statement that locks.
@@ -164,20 +164,27 @@ mod segment {
     /// The number of sets stands in a segment of its own, since it is the size of the other: what
     /// the first backend read in its configuration holds for all.
     unsafe fn find_or_make() {
-        static FOUND: AtomicUsize = AtomicUsize::new(0);
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-        #[pg_guard]
-        unsafe extern "C-unwind" fn write_size(size: *mut c_void) {
+        // Postgres calls these two, from 19 on with an argument of the caller's. They cannot panic,
+        // so they need no guard.
+        unsafe extern "C-unwind" fn write_size(
+            size: *mut c_void,
+            #[cfg(feature = "pg19")] _: *mut c_void,
+        ) {
             // SAFETY: a new segment of the size of a usize, which nobody else sees yet.
-            unsafe { size.cast::<usize>().write(wanted_sets()) }
+            unsafe { size.cast::<usize>().write(COUNT.load(Ordering::Relaxed)) }
         }
 
-        #[pg_guard]
-        unsafe extern "C-unwind" fn write_sets(sets: *mut c_void) {
+        unsafe extern "C-unwind" fn write_sets(
+            sets: *mut c_void,
+            #[cfg(feature = "pg19")] _: *mut c_void,
+        ) {
             // SAFETY: as above, of that many sets; zeros are an empty set.
-            unsafe { sets.cast::<Set>().write_bytes(0, FOUND.load(Ordering::Relaxed)) }
+            unsafe { sets.cast::<Set>().write_bytes(0, COUNT.load(Ordering::Relaxed)) }
         }
 
+        COUNT.store(wanted_sets(), Ordering::Relaxed);
         let mut found = false;
         // SAFETY: segments begin at a page of memory or, of preallocated memory, at one of Postgres'
         // own, so they are aligned; they stay mapped for as long as the backend lives.
@@ -187,14 +194,18 @@ mod segment {
                 size_of::<usize>(),
                 Some(write_size),
                 &mut found,
+                #[cfg(feature = "pg19")]
+                std::ptr::null_mut(),
             );
             let count = size.cast::<usize>().read();
-            FOUND.store(count, Ordering::Relaxed);
+            COUNT.store(count, Ordering::Relaxed);
             let sets = pg_sys::GetNamedDSMSegment(
                 NAMES.as_ptr(),
                 count * size_of::<Set>(),
                 Some(write_sets),
                 &mut found,
+                #[cfg(feature = "pg19")]
+                std::ptr::null_mut(),
             );
             set_place(sets.cast(), count);
         }

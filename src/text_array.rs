@@ -115,6 +115,16 @@ impl<'a> TextArray<'a> {
         self.columns
     }
 
+    /// The length in bytes of a part that text of the type `name` could have been cut to; none if
+    /// there is no such part. That type keeps 63 bytes, cut between characters of up to 4.
+    #[inline]
+    pub fn length_of_cut_name(&self) -> Option<usize> {
+        self.parts()
+            .map_while(Result::ok)
+            .map(<[u8]>::len)
+            .find(|length| (60..=63).contains(length))
+    }
+
     /// All parts, row by row; after an error nothing more comes.
     #[inline]
     pub fn parts(&self) -> Parts<'a> {

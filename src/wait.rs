@@ -2,13 +2,35 @@
 //! without keeping one that the caller is not told of.
 //!
 //! When the holder's release grants the lock just before the waiter serves its timeout or cancel,
-//! core raises the error *and* the lock is held. Here a timeout asks afterwards what is really
-//! held, and every other error leaves through guards of the caller that release it.
+//! core raises the error *and* the lock is held. Here every way out that is not a grant cleans up, looks
+//! what is held, and gives it back; only a timeout of our own becomes an answer, and that answer is what
+//! is really held. So whoever calls [`wait`] has nothing to undo for this lock.
 //!
-//! Catching 55P03 without a subtransaction is safe for exactly this error from exactly this call:
-//! it is raised by `ProcessInterrupts()` (`src/backend/tcop/postgres.c`) in the wait loop of
-//! `ProcSleep()` (`src/backend/storage/lmgr/proc.c`), after `LockErrorCleanup()` has taken us out
-//! of the queue or recorded the grant, with no other resource acquired since we called.
+//! # What can be raised while we wait
+//!
+//! `ProcSleep()` (`src/backend/storage/lmgr/proc.c`) serves interrupts while it sleeps, so whatever
+//! `ProcessInterrupts()` (`src/backend/tcop/postgres.c`) can raise can come out of the wait; the same from
+//! Postgres 15 to 19:
+//!
+//! - 55P03, our timer, 57014, cancel and `statement_timeout`: raised after `LockErrorCleanup()` has taken us out
+//!   of the queue, or recorded the grant if it had come.
+//! - In the leader of a parallel query, *any* error of a worker, with the worker's own SQLSTATE, 55P03 and 57014
+//!   among them (`HandleParallelMessages()` in `src/backend/access/transam/parallel.c`, in 15 to 17
+//!   `HandleParallelMessage()`; other background workers' messages take the same way in 16 and later): raised
+//!   **without** `LockErrorCleanup()`. We are still in the queue, and the lock can still be granted to us.
+//! - On a standby, a conflict with recovery (40001, 40P01, 55006, 57014, 57P04).
+//! - Termination, `transaction_timeout` (17), a lost client: FATAL, which ends the process and does not come back.
+//!
+//! 40P01, a deadlock, is raised once `ProcSleep()` has left the queue; 53200, no room in the lock table, before it enters.
+//! And any of the callbacks that add CONTEXT to a message of `log_lock_waits`, and any hook that sees it, may raise what
+//! it likes.
+//!
+//! So after an error nothing is known until `LockErrorCleanup()` (`src/backend/storage/lmgr/proc.c`) was called, which
+//! does nothing if it was called before. And an error is our timeout only if our timer is what raised it, whatever its
+//! SQLSTATE says: see [`LockTimer::has_raised`].
+//!
+//! Catching that one without a subtransaction is safe, because it is raised in the wait loop with no
+//! other resource acquired since we called.
 #![allow(unsafe_code)]
 
 use crate::error::Error;
@@ -16,16 +38,16 @@ use crate::lock::{AdvisoryLock, Level, Mode};
 use crate::name::NamedKey;
 use crate::report::{add_context, c_string};
 use crate::timeout::{Deadline, Remaining};
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::panic::AssertUnwindSafe;
 
-/// Waits for the lock until the deadline; true if it is held now.
+/// Waits for the lock until the deadline; true if it is held now, and false if not. After an error it
+/// is not held either, and the error goes on as it came.
 ///
 /// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed.
-/// Any error but a lock timeout unwinds, and then the lock may be held: the caller's guard has to
-/// ask [`AdvisoryLock::held`] and to release it.
 pub fn wait(
     lock: &AdvisoryLock,
     mode: Mode,
@@ -34,7 +56,6 @@ pub fn wait(
     subject: &NamedKey<'_>,
 ) -> bool {
     let context = context_line(subject);
-    let statement_timer = statement_timeout_runs();
     loop {
         // The value of lock_timeout: 0 stands for no limit.
         let limit = match deadline.remaining() {
@@ -45,20 +66,19 @@ pub fn wait(
         if wait_once(lock, mode, level, limit, &context) {
             return true;
         }
-        // Both timers may have fired, and core serves one of them only.
-        if statement_timer && !statement_timeout_runs() {
-            Error::StatementTimeout.raise();
-        }
-        if lock.held(mode) {
-            return true;
-        }
     }
 }
 
-/// Waits in the queue once, at most `limit` milliseconds (0: no limit). False after a lock timeout,
-/// which says nothing about whether the lock is held.
+/// Waits in the queue once, at most `limit` milliseconds (0: no limit); is the lock held now?
 fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context: &CStr) -> bool {
-    PgTryBuilder::new(AssertUnwindSafe(|| {
+    let timer = LockTimer::before_wait();
+    let statement_timer = is_active(STATEMENT_TIMEOUT);
+    let give_back = || {
+        if lock.held(mode) {
+            lock.release(mode, level);
+        }
+    };
+    let locked = PgTryBuilder::new(AssertUnwindSafe(|| {
         with_error_context(context, || {
             {
                 let _limited = LockTimeout::set(limit);
@@ -68,10 +88,28 @@ fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context:
             // the caller's statement.
             pgrx::check_for_interrupts!();
         });
-        true
+        Ok(true)
     }))
-    .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| false)
-    .execute()
+    .catch_others(|error| {
+        let timed_out =
+            sqlstate(&error) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && timer.has_raised();
+        // SAFETY: takes this backend out of the queue, or records the grant; it raises nothing.
+        unsafe { pg_sys::LockErrorCleanup() };
+        if timed_out {
+            // Both timers may have fired, and core serves one of them only.
+            if statement_timer && !is_active(STATEMENT_TIMEOUT) {
+                return Err(Error::StatementTimeout);
+            }
+            return Ok(lock.held(mode));
+        }
+        give_back();
+        error.rethrow()
+    })
+    .execute();
+    locked.unwrap_or_else(|error| {
+        give_back();
+        error.raise()
+    })
 }
 
 /// Serves a cancel or timeout that is pending; may raise.
@@ -110,17 +148,62 @@ impl Drop for LockTimeout {
     }
 }
 
-/// Is the timer of `statement_timeout` set and has not fired? If it was before a wait and is not
-/// after it, it fired meanwhile: nothing else ends it within a statement.
-fn statement_timeout_runs() -> bool {
+/// `enum TimeoutId` of `src/include/utils/timeout.h`.
+const LOCK_TIMEOUT: c_int = 2;
+const STATEMENT_TIMEOUT: c_int = 3;
+
+/// `src/backend/utils/misc/timeout.c`; the functions read variables and raise nothing.
+mod timers {
+    use pgrx::pg_sys::TimestampTz;
+    use std::ffi::c_int;
+
     unsafe extern "C-unwind" {
-        /// `src/backend/utils/misc/timeout.c`; reads a variable.
-        fn get_timeout_active(id: c_int) -> bool;
+        pub fn get_timeout_active(id: c_int) -> bool;
+        pub fn get_timeout_indicator(id: c_int, reset: bool) -> bool;
+        pub fn get_timeout_start_time(id: c_int) -> TimestampTz;
     }
-    /// `STATEMENT_TIMEOUT` of `enum TimeoutId` in `src/include/utils/timeout.h`.
-    const STATEMENT_TIMEOUT: c_int = 3;
+}
+
+/// Is the timer set, and has not fired? If that of `statement_timeout` was before a wait and is not after
+/// it, it fired meanwhile: nothing else ends it within a statement.
+fn is_active(timer: c_int) -> bool {
     // SAFETY: the function reads a table by an index that is in range.
-    unsafe { get_timeout_active(STATEMENT_TIMEOUT) }
+    unsafe { timers::get_timeout_active(timer) }
+}
+
+/// The timer that core sets at the beginning of a wait, from the variable behind `lock_timeout`.
+struct LockTimer {
+    /// When it was set last before the wait.
+    set_before: pg_sys::TimestampTz,
+}
+
+impl LockTimer {
+    fn before_wait() -> Self {
+        Self { set_before: Self::last_set() }
+    }
+
+    fn last_set() -> pg_sys::TimestampTz {
+        // SAFETY: as in `is_active`.
+        unsafe { timers::get_timeout_start_time(LOCK_TIMEOUT) }
+    }
+
+    /// Has the timer of this wait raised its error? To be asked before `LockErrorCleanup()`, which ends it.
+    ///
+    /// It was set by the wait; it is no longer running, so it has fired; and the note that it fired was
+    /// taken away, which only `ProcessInterrupts()` does, when it raises the error for it.
+    fn has_raised(&self) -> bool {
+        // SAFETY: as in `is_active`.
+        let noted = unsafe { timers::get_timeout_indicator(LOCK_TIMEOUT, false) };
+        Self::last_set() != self.set_before && !is_active(LOCK_TIMEOUT) && !noted
+    }
+}
+
+fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
+    match error {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => report.sql_error_code(),
+    }
 }
 
 /// What is added to whatever Postgres reports during a wait: errors, and the log lines of

@@ -15,19 +15,34 @@ class Server:
     """A new, empty server on a Unix socket, with the extension in its database `postgres`."""
 
     def __init__(self, **settings):
+        self._make_folder()
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        self._configure(listen_addresses="", fsync="off", **settings)
+        self.start()
+        with self.connect() as db:
+            install(db)
+
+    def standby(self):
+        """A server that follows this one."""
+        standby = object.__new__(Server)
+        standby._make_folder()
+        standby._run("pg_basebackup", "-R", "-h", self._folder, "-U", "postgres", "--checkpoint=fast", "--no-sync")
+        standby._configure()
+        standby.start()
+        return standby
+
+    def _make_folder(self):
         self._folder = tempfile.mkdtemp(prefix="advisory_keys-live.")
         os.chmod(self._folder, 0o755)
         self._data = os.path.join(self._folder, "data")
         if os.getuid() == 0:  # Postgres refuses to run as root
             subprocess.run(["chown", "postgres", self._folder], check=True)
-        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
-        settings = {"unix_socket_directories": self._folder, "listen_addresses": "", "fsync": "off", **settings}
+
+    def _configure(self, **settings):
+        settings = {"unix_socket_directories": self._folder, **settings}
         lines = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
         with open(os.path.join(self._data, "postgresql.conf"), "a", encoding="utf-8") as file:
             file.write(lines)
-        self.start()
-        with self.connect() as db:
-            install(db)
 
     def _run(self, program, *arguments):
         bindir = subprocess.run(

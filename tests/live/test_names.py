@@ -1,6 +1,7 @@
 """The names in `advisory_locks`: what is recorded, for how long, and who sees it."""
 
 import os
+import re
 import subprocess
 import threading
 import uuid
@@ -13,9 +14,10 @@ from scene import (
 )
 from server import Server
 
-MAJOR = int(subprocess.run(
+# Which may say 15.20 or 19rc1.
+MAJOR = int(re.match(r"PostgreSQL (\d+)", subprocess.run(
     [os.environ["PG_CONFIG"], "--version"], check=True, capture_output=True, text=True
-).stdout.split()[1].split(".")[0])
+).stdout)[1])
 
 pytestmark = native_only("names need shared memory")
 
@@ -211,6 +213,125 @@ def test_a_stranger_does_not_see_the_name_of_a_prepared_transaction(roles, conne
     assert names_of(stranger, name) == [None]
     assert names_of(connect(), name) == ["-".join(name)]
     holder.execute("ROLLBACK PREPARED 'live_private'")
+
+
+def test_who_waits_for_the_integer_does_not_learn_the_name(roles, connect):
+    """Anybody can take an integer from pg_locks and wait for it; the own row then shows what the own row may."""
+    owner, stranger, name = connect(user="regress_ak_owner"), connect(user="regress_ak_stranger"), unique("private")
+    owner.execute("SELECT lock_keys(%s, session => true)", [name])
+    call = Background(stranger, "SELECT pg_advisory_lock(%s)", [name_key(*name)])
+    with connect(user="regress_ak_stranger") as observer:
+        wait_until_waiting(observer, pid_of(stranger))
+        assert names_of(observer, name) == [None, None]
+        owner.execute("SELECT unlock_keys(%s)", [name])
+        call.result()
+        # It holds the lock now, and the owner is gone.
+        owner.close()
+        for reader in (observer, stranger):
+            assert names_of(reader, name) == [None]
+            assert reader.execute("SELECT advisory_key_name(%s)", [name_key(*name)]).fetchone() == (None,)
+    assert names_of(connect(user="regress_ak_stats"), name) == ["-".join(name)]
+
+
+def test_who_locks_by_the_same_name_sees_it_in_the_own_row_only(roles, connect):
+    owner, other, name = connect(user="regress_ak_owner"), connect(user="regress_ak_stranger"), unique("shared")
+    for db in (owner, other):
+        db.execute("SELECT lock_keys(%s, shared => true, session => true)", [name])
+    rows = dict(other.execute("SELECT pid, name FROM advisory_locks WHERE key = %s", [name_key(*name)]).fetchall())
+    assert rows == {pid_of(owner): None, pid_of(other): "-".join(name)}
+
+
+@pytest.mark.parametrize("role, sees", [
+    ("regress_ak_owner", True), ("regress_ak_member", True), ("regress_ak_stranger", False),
+    ("regress_ak_stats", True), ("regress_ak_super", True),
+])
+def test_the_name_behind_a_key_is_for_roles_that_recorded_it(roles, connect, role, sees):
+    owner, name = connect(user="regress_ak_owner"), unique("private")
+    with owner.transaction():
+        owner.execute("SELECT lock_keys(%s)", [name])
+    owner.close()
+    reader = connect(user=role)
+    asked = reader.execute("SELECT advisory_key_name(%s)", [name_key(*name)]).fetchone()
+    assert asked == ("-".join(name) if sees else None,)
+
+
+def test_a_key_that_nobody_locked_has_no_name(connect):
+    assert connect().execute("SELECT advisory_key_name(%s)", [name_key(*unique("never"))]).fetchone() == (None,)
+    with pytest.raises(psycopg.errors.NullValueNotAllowed):
+        connect().execute("SELECT advisory_key_name(NULL)")
+
+
+def test_the_roles_that_recorded_a_name_last_may_read_it(roles, connect):
+    """Four of them; who calls a function with its owner's rights records it for the owner."""
+    admin, name = connect(), unique("busy")
+    many = [f"regress_ak_busy_{i}" for i in range(5)]
+    try:
+        for role in many:
+            admin.execute(f"CREATE ROLE {role}")
+            admin.execute(f"SET ROLE {role}")
+            admin.execute("SELECT try_lock_keys(%s), 1", [name])
+            admin.execute("RESET ROLE")
+        admin.execute("CREATE FUNCTION asks(key bigint) RETURNS text SECURITY DEFINER RETURN advisory_key_name(key)")
+        admin.execute(f"ALTER FUNCTION asks OWNER TO {many[4]}")
+        told = {}
+        for role in [*many, "regress_ak_stranger"]:
+            admin.execute(f"SET ROLE {role}")
+            told[role] = admin.execute("SELECT advisory_key_name(%s)", [name_key(*name)]).fetchone()[0] is not None
+            assert admin.execute("SELECT asks(%s)", [name_key(*name)]).fetchone() == ("-".join(name),)
+            admin.execute("RESET ROLE")
+        assert told == {many[0]: False, **dict.fromkeys(many[1:], True), "regress_ak_stranger": False}
+    finally:
+        admin.execute("RESET ROLE")
+        admin.execute("DROP FUNCTION IF EXISTS asks")
+        for role in many:
+            admin.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+def test_a_role_that_was_dropped_leaves_the_name_to_nobody(roles, connect):
+    admin, name = connect(), unique("private")
+    admin.execute("CREATE ROLE regress_ak_gone; SET ROLE regress_ak_gone")
+    admin.execute("SELECT try_lock_keys(%s), 1", [name])
+    admin.execute("RESET ROLE; DROP ROLE regress_ak_gone; CREATE ROLE regress_ak_gone; SET ROLE regress_ak_gone")
+    assert admin.execute("SELECT advisory_key_name(%s)", [name_key(*name)]).fetchone() == (None,)
+    admin.execute("RESET ROLE; DROP ROLE regress_ak_gone")
+    assert admin.execute("SELECT advisory_key_name(%s)", [name_key(*name)]).fetchone() == ("-".join(name),)
+
+
+def test_a_line_for_the_log_is_not_sent_to_clients(server, connect):
+    db, tail, heard = connect(), uuid.uuid4().hex[:12], []
+    db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+    db.execute("SET client_min_messages = debug1")
+    for parts in [["c-d", tail], ["c", f"d-{tail}"]]:
+        db.execute("SELECT lock_keys(%s, session => true)", [parts])
+    wait_until(lambda: f'Key "c-d-{tail}"' in server.log(), "the line in the log")
+    assert [text for text in heard if "advisory key" in text] == []
+
+
+def test_false_lines_are_not_logged_when_names_push_each_other_out(server):
+    """Each name is always split in the same way, so there is nothing to tell."""
+    tiny = start(MODES[0], **{"advisory_keys.max_names": "1", "log_min_messages": "log"})
+    try:
+        stop = threading.Event()
+
+        def lock(worker):
+            with tiny.connect() as db:
+                db.execute("SET advisory_keys.warn_short_locks = off")
+                i = worker
+                while not stop.is_set():
+                    i += 5
+                    parts = ["p"] * (1 + i % 12)
+                    db.execute("SELECT count(try_lock_keys(%s, shared => true)) FROM generate_series(1, 20)", [parts])
+
+        workers = [threading.Thread(target=lock, args=(i,)) for i in range(6)]
+        for worker in workers:
+            worker.start()
+        stop.wait(4)
+        stop.set()
+        for worker in workers:
+            worker.join()
+        assert tiny.log().count("one advisory key is used for two different names") == 0
+    finally:
+        tiny.remove()
 
 
 def test_a_role_set_later_does_not_change_whose_backend_it_is(roles, connect):

@@ -3,7 +3,8 @@
 -- One signature for each name.
 SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
 FROM pg_proc
-WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'unlock_keys', 'holds_keys', 'keys_available')
+WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
+    'advisory_key_name')
 ORDER BY proname;
 
 -- The key is immutable and can be computed anywhere; the rest is volatile and stays in the session
@@ -11,7 +12,8 @@ ORDER BY proname;
 SELECT proname, provolatile AS volatile, proparallel AS parallel, proisstrict AS strict, procost AS cost, prokind AS kind,
     proretset AS set, prosecdef AS definer, proleakproof AS leakproof
 FROM pg_proc
-WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'unlock_keys', 'holds_keys', 'keys_available')
+WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
+    'advisory_key_name')
 ORDER BY proname;
 
 -- All that the extension holds: no overloads, VARIADIC or polymorphic arguments, and each with a comment.
@@ -21,7 +23,7 @@ CREATE TEMP VIEW members AS
     JOIN pg_extension ON refobjid = pg_extension.oid AND extname = 'advisory_keys'
     JOIN pg_proc ON objid = pg_proc.oid
     WHERE refclassid = 'pg_extension'::regclass AND classid = 'pg_proc'::regclass AND deptype = 'e';
-SELECT count(*) >= 6 AS has_members FROM members;
+SELECT count(*) >= 8 AS has_members FROM members;
 SELECT proname AS overloaded FROM members GROUP BY proname HAVING count(*) > 1;
 SELECT proname AS variadic FROM members WHERE provariadic <> 0;
 SELECT proname AS polymorphic FROM members WHERE EXISTS (
@@ -40,7 +42,8 @@ FROM pg_available_extension_versions WHERE name = 'advisory_keys' AND installed;
 CREATE ROLE regress_ak_nobody;
 SELECT proname AS not_for_public FROM members WHERE NOT has_function_privilege('regress_ak_nobody', oid, 'EXECUTE');
 SET ROLE regress_ak_nobody;
-SELECT try_lock_keys('{a}', session => true), holds_keys('{a}'), keys_available('{a}'), unlock_keys('{a}');
+SELECT try_lock_keys('{a}', session => true), holds_keys('{a}'), keys_available('{a}'), unlock_keys('{a}'),
+    release_keys('{a}'), advisory_key_name(1);
 RESET ROLE;
 -- And the owner can change that.
 BEGIN;

@@ -55,6 +55,16 @@ SELECT holds_keys('{a}');
 COMMIT;
 SELECT unlock_keys('{a}');
 
+-- A function of another schema that looks like one of the portable edition's, or is only temporary, keeps
+-- nobody from installing.
+BEGIN;
+DROP EXTENSION advisory_keys;
+CREATE FUNCTION pg_temp._advisory_keys_lock(text[], interval, boolean, boolean) RETURNS bigint RETURN 1;
+CREATE FUNCTION _advisory_keys_lock() RETURNS bigint RETURN 1;
+CREATE EXTENSION advisory_keys;
+SELECT try_lock_keys('{a}');
+ROLLBACK;
+
 -- What is installed is the current version.
 SELECT count(*) AS not_current FROM pg_available_extensions
 WHERE name = 'advisory_keys' AND installed_version IS DISTINCT FROM default_version;

@@ -14,7 +14,7 @@ SELECT lock_keys(ARRAY['a']);
 ROLLBACK;
 SELECT * FROM my_locks;
 -- Outside of a transaction block that is the end of the statement.
-SELECT try_lock_keys(ARRAY['a']);
+SELECT try_lock_keys(ARRAY['a']), try_lock_keys(ARRAY['a']) AS again;
 SELECT * FROM my_locks;
 
 -- Session level: stays until it is released, whatever becomes of the transaction.

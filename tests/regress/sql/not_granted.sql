@@ -30,7 +30,9 @@ SELECT lock_keys('{{a},{order-42},{c}}', timeout => '1 ms');
 
 -- Shared locks stand in the way of exclusive ones only.
 SELECT try_lock_keys('{b}', shared => true) AS shared, try_lock_keys('{b}') AS exclusive;
+BEGIN;
 SELECT lock_keys('{b}', shared => true, timeout => '0');
+COMMIT;
 SELECT lock_keys('{b}', timeout => '0');
 
 -- It waits as long as it was told and not shorter.

@@ -5,6 +5,7 @@ LOAD 'advisory_keys';
 SELECT name, setting, boot_val, vartype, context, min_val, max_val, enumvals
 FROM pg_settings
 WHERE name IN ('advisory_keys.session_locks', 'advisory_keys.show_keys', 'advisory_keys.max_keys_per_call',
+               'advisory_keys.max_keys_per_session', 'advisory_keys.standby_locks', 'advisory_keys.warn_short_locks',
                'advisory_keys.track_names')
 ORDER BY name COLLATE "C";
 -- Its context depends on whether the library was preloaded.
@@ -22,7 +23,9 @@ SET advisory_keys.max_keys_per_call = -1;
 SET advisory_keys.session_locks = 'maybe';
 SET advisory_keys.max_names = 5;
 SET advisory_keys.max_keys_per_call = 2147483647;
+BEGIN;
 SELECT lock_keys(ARRAY[['a'], ['b']]);
+COMMIT;
 RESET advisory_keys.max_keys_per_call;
 \set VERBOSITY default
 
@@ -32,7 +35,9 @@ SELECT try_lock_keys(ARRAY['a'], session => true);
 SELECT lock_keys(ARRAY['b'], session => true);
 SELECT * FROM my_locks;
 SELECT unlock_keys(ARRAY[['a'], ['b']]);
+BEGIN;
 SELECT try_lock_keys(ARRAY['a']);
+COMMIT;
 
 -- session_locks = off: refused, and only at session level. What is held can still be released.
 SET advisory_keys.session_locks = on;

@@ -6,7 +6,9 @@ ALTER ROLE regress_ak_pooled SET advisory_keys.session_locks = off;
 
 \c - regress_ak_pooled
 SELECT lock_keys(ARRAY['a'], session => true);
+BEGIN;
 SELECT try_lock_keys(ARRAY['a']);
+COMMIT;
 SHOW advisory_keys.session_locks;
 SET advisory_keys.session_locks = on;
 SHOW advisory_keys.session_locks;
@@ -29,10 +31,10 @@ RESET client_min_messages;
 SHOW advisory_keys.session_locks;
 SELECT lock_keys(ARRAY['a'], session => true);
 
--- A superuser who takes on the role keeps its own settings.
+-- A superuser who takes on the role keeps its own settings. The session before may not have ended yet.
 \c - :superuser
 SET ROLE regress_ak_pooled;
-SELECT try_lock_keys(ARRAY['a'], session => true), unlock_keys(ARRAY['a']);
+SELECT try_lock_keys(ARRAY['a'], timeout => '1 min', session => true), unlock_keys(ARRAY['a']);
 RESET ROLE;
 
 -- The same with a warning, for one database.

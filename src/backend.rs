@@ -1,0 +1,98 @@
+//! The backend that runs a call: what kind of process it is, and in what transaction
+//! (`src/backend/access/transam/xact.c`, `src/backend/storage/lmgr/proc.c`).
+#![allow(unsafe_code)]
+
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Functions of Postgres that only read variables: they raise nothing, so they are called without
+/// the guard that turns an error into unwinding.
+mod reads {
+    use pgrx::pg_sys::{Oid, TimestampTz};
+
+    unsafe extern "C-unwind" {
+        pub fn GetUserId() -> Oid;
+        pub fn IsTransactionBlock() -> bool;
+        pub fn RecoveryInProgress() -> bool;
+        pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
+    }
+}
+
+/// The OID of the database that the backend is connected to.
+#[inline]
+pub fn current_database() -> u32 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+/// The OID of the current user: that of `SET ROLE`, or the owner of a SECURITY DEFINER function.
+#[inline]
+pub fn current_user() -> u32 {
+    // SAFETY: see `reads`.
+    unsafe { reads::GetUserId() }.to_u32()
+}
+
+/// The process ID of the backend.
+#[inline]
+pub fn process_id() -> i32 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// Is it a worker of a parallel query? Such a worker is in a lock group with its leader, none of whom
+/// excludes another, and ends with the query.
+#[inline]
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: reads a variable of the backend; IsParallelWorker() of src/include/access/parallel.h.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+/// Is the server a standby?
+#[inline]
+pub fn in_recovery() -> bool {
+    /// A promotion ends recovery, and nothing begins it again while the backend lives.
+    static ENDED: AtomicBool = AtomicBool::new(false);
+    if ENDED.load(Ordering::Relaxed) {
+        return false;
+    }
+    // SAFETY: see `reads`.
+    let in_recovery = unsafe { reads::RecoveryInProgress() };
+    ENDED.store(!in_recovery, Ordering::Relaxed);
+    in_recovery
+}
+
+/// Is there a transaction block, explicit or of several statements in one message? If not, the
+/// transaction ends with the statement, unless the client sends a pipeline.
+#[inline]
+pub fn in_transaction_block() -> bool {
+    // SAFETY: see `reads`.
+    unsafe { reads::IsTransactionBlock() }
+}
+
+/// Does the transaction read as of its first statement (REPEATABLE READ, SERIALIZABLE)?
+#[inline]
+pub fn reads_with_one_snapshot() -> bool {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Tells the transactions of this backend apart.
+#[inline]
+pub fn local_transaction() -> u32 {
+    // SAFETY: a backend that runs a function has an entry in the process table, and nobody but itself
+    // writes this field of it.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return (*pg_sys::MyProc).lxid;
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        return (*pg_sys::MyProc).vxid.lxid;
+    }
+}
+
+/// When the client's last message came, in microseconds since 2000-01-01 UTC: in the extended protocol
+/// each statement has messages of its own.
+#[inline]
+pub fn statement_start() -> pg_sys::TimestampTz {
+    // SAFETY: see `reads`.
+    unsafe { reads::GetCurrentStatementStartTimestamp() }
+}

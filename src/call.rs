@@ -1,0 +1,118 @@
+//! A call as Postgres runs it: the expression that it stands in, and the statement around it.
+#![allow(unsafe_code)]
+
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::pg_sys::{self, NodeTag};
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use std::marker::PhantomData;
+
+/// The call of a function. It stands among the parameters of a Rust function, but is no argument in
+/// SQL.
+#[derive(Clone, Copy)]
+pub struct Call<'fcx> {
+    info: pg_sys::FunctionCallInfo,
+    lives: PhantomData<&'fcx ()>,
+}
+
+impl Call<'_> {
+    /// Is the first argument a `name[]` that this very call casts to `text[]`? Each element of such an
+    /// array was cut after 63 bytes. A cast that happened elsewhere, or of a constant, is not seen.
+    #[cold]
+    pub fn casts_name_array(self) -> bool {
+        // SAFETY: the expression is NULL or a node of the plan that is being executed; each node is
+        // looked at as what its tag says it is (src/include/nodes/primnodes.h).
+        unsafe {
+            let call = self.expression();
+            if !is(call, NodeTag::T_FuncExpr) {
+                return false;
+            }
+            let Some(mut argument) = first((*call.cast::<pg_sys::FuncExpr>()).args) else {
+                return false;
+            };
+            while is(argument, NodeTag::T_RelabelType) {
+                argument = (*argument.cast::<pg_sys::RelabelType>()).arg.cast();
+            }
+            is(argument, NodeTag::T_ArrayCoerceExpr)
+                && pg_sys::exprType((*argument.cast::<pg_sys::ArrayCoerceExpr>()).arg.cast())
+                    == pg_sys::NAMEARRAYOID
+        }
+    }
+
+    /// Is this call all that the statement does which the client sent: `SELECT` of it and nothing else?
+    pub fn is_whole_statement(self) -> bool {
+        // SAFETY: as above; the active portal (src/include/utils/portal.h) is the one that runs the
+        // client's statement, or NULL, and so is its plan if it has none to execute.
+        unsafe {
+            let portal = pg_sys::ActivePortal;
+            if portal.is_null() || (*portal).queryDesc.is_null() {
+                return false;
+            }
+            let planned = (*(*portal).queryDesc).plannedstmt;
+            if planned.is_null() || !is((*planned).planTree.cast(), NodeTag::T_Result) {
+                return false;
+            }
+            let plan = (*planned).planTree;
+            // The same node, not one that looks the same: the call may be inside a function that the
+            // statement calls.
+            (*plan).lefttree.is_null()
+                && !(*plan).targetlist.is_null()
+                && (*(*plan).targetlist).length == 1
+                && first((*plan).targetlist).is_some_and(|target| {
+                    (*target.cast::<pg_sys::TargetEntry>()).expr.cast() == self.expression()
+                })
+        }
+    }
+
+    /// The node of the expression that is this call; NULL if it is called in another way.
+    ///
+    /// # Safety
+    /// The node lives as long as the call.
+    unsafe fn expression(self) -> *mut pg_sys::Node {
+        // SAFETY: Postgres calls with a complete FunctionCallInfo; a function that is looked up by
+        // hand has no expression.
+        unsafe {
+            let function = (*self.info).flinfo;
+            if function.is_null() { std::ptr::null_mut() } else { (*function).fn_expr.cast() }
+        }
+    }
+}
+
+/// # Safety
+/// `node` is NULL or a node of Postgres.
+unsafe fn is(node: *const pg_sys::Node, tag: NodeTag) -> bool {
+    // SAFETY: every node begins with its tag.
+    unsafe { !node.is_null() && (*node).type_ == tag }
+}
+
+/// The first of a list of nodes.
+///
+/// # Safety
+/// `list` is NULL or a list of pointers to nodes (`src/include/nodes/pg_list.h`).
+unsafe fn first(list: *const pg_sys::List) -> Option<*mut pg_sys::Node> {
+    // SAFETY: a list that is not NULL has an element.
+    unsafe { (!list.is_null()).then(|| (*(*list).elements).ptr_value.cast()) }
+}
+
+// SAFETY: a virtual argument: it is made of the call itself, as pgrx' own FunctionCallInfo is.
+unsafe impl<'fcx> ArgAbi<'fcx> for Call<'fcx> {
+    #[inline]
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: as the caller says.
+        let info = unsafe { pg_sys::FunctionCallInfo::unbox_arg_unchecked(arg) };
+        Self { info, lives: PhantomData }
+    }
+
+    fn is_virtual_arg() -> bool {
+        true
+    }
+}
+
+// SAFETY: it is left out of the SQL.
+unsafe impl SqlTranslatable for Call<'_> {
+    const TYPE_IDENT: &'static str = "advisory_keys::Call";
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::Skip);
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::Skip));
+}

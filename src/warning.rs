@@ -1,0 +1,66 @@
+//! What is said beside the answer of a call: warnings, each with its SQLSTATE, detail and hint.
+
+use crate::lock::{AdvisoryLock, Mode};
+use crate::name::NamedKey;
+use crate::report::Report;
+use pgrx::PgSqlErrorCode;
+
+/// A session-level lock was taken while `advisory_keys.session_locks` is `warn`.
+#[cold]
+pub fn session_lock_taken() {
+    Report::new(PgSqlErrorCode::ERRCODE_WARNING, "session-level lock taken by name")
+        .detail("\"advisory_keys.session_locks\" is \"warn\".")
+        .hint("Lock at transaction level if this role connects through a transaction pooler.")
+        .warn();
+}
+
+/// A key that was to be released is not held in this mode at session level.
+#[cold]
+pub fn not_released(key: &NamedKey<'_>, lock: &AdvisoryLock, mode: Mode) {
+    let (wanted, other, pass_other) = match mode {
+        Mode::Exclusive => ("exclusive", Mode::Shared, "Pass shared => true to release it."),
+        Mode::Shared => ("shared", Mode::Exclusive, "Pass shared => false to release it."),
+    };
+    let (fact, cure) = if lock.held(mode) {
+        (" is held at transaction level.", Some("It is released when the transaction ends."))
+    } else if lock.held(other) {
+        (" is held in the other mode.", Some(pass_other))
+    } else {
+        (" is not held.", None)
+    };
+    let warning = Report::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("this session does not hold the {wanted} advisory lock at session level"),
+    )
+    .detail([b"Key ", key.describe().as_slice(), fact.as_bytes()].concat());
+    match cure {
+        Some(cure) => warning.hint(cure).warn(),
+        None => warning.warn(),
+    }
+}
+
+/// A lock was granted after waiting to a transaction that reads as of before the wait.
+#[cold]
+pub fn old_snapshot() {
+    Report::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "advisory lock was granted after waiting, but the transaction's snapshot is older",
+    )
+    .detail("What this transaction reads may be older than what the previous holder left.")
+    .hint("Use READ COMMITTED, or lock at session level before BEGIN.")
+    .warn();
+}
+
+/// A transaction-level lock ends with the statement that took it.
+#[cold]
+pub fn short_lock() {
+    Report::new(
+        PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
+        "advisory lock is released already, as it was taken outside a transaction block",
+    )
+    .detail(
+        "A transaction-level lock ends with its transaction, here with the statement that took it.",
+    )
+    .hint("Lock between BEGIN and COMMIT, or pass session => true.")
+    .warn();
+}

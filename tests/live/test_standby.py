@@ -1,0 +1,73 @@
+"""A standby has locks of its own, which exclude nobody on the primary: taking one there is an error, unless allowed."""
+
+import psycopg
+import pytest
+
+from scene import connections, wait_until
+from server import Server
+
+CALLS = [
+    f"SELECT {function}('{{on,standby}}', session => {session}{timeout})"
+    for function in ("lock_keys", "try_lock_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
+]
+
+
+@pytest.fixture(scope="module")
+def standby():
+    primary = Server(max_wal_senders=5, wal_level="replica")
+    try:
+        follower = primary.standby()
+        try:
+            yield follower
+        finally:
+            follower.remove()
+    finally:
+        primary.remove()
+
+
+@pytest.fixture
+def connect(standby):
+    with connections(standby.connect) as connect:
+        yield connect
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_locking_is_an_error_that_says_why(connect, call):
+    db = connect()
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as error:
+        db.execute(call)
+    assert error.value.sqlstate == "55000"
+    assert error.value.diag.message_primary == "advisory locks taken on a standby exclude nobody on the primary"
+    assert error.value.diag.message_detail == 'The server is in recovery, "advisory_keys.standby_locks" is "off".'
+    assert "standby_locks" in error.value.diag.message_hint
+    assert db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def test_looking_and_releasing_are_allowed(connect):
+    db = connect()
+    db.execute("SELECT pg_advisory_lock(advisory_key('{on,standby}'))")
+    assert db.execute("SELECT holds_keys('{on,standby}'), keys_available('{other}')").fetchone() == (True, True)
+    assert db.execute("SELECT count(*) FROM advisory_locks").fetchone() == (1,)
+    assert db.execute("SELECT advisory_key_name(1)").fetchone() == (None,)
+    assert db.execute("SELECT unlock_keys('{on,standby}'), release_keys('{on,standby}')").fetchone() == (True, 0)
+
+
+def test_with_the_setting_it_excludes_others_on_the_standby(connect):
+    db, other = connect(), connect()
+    db.execute("SET advisory_keys.standby_locks = on")
+    other.execute("SET advisory_keys.standby_locks = on")
+    db.execute("SELECT lock_keys('{on,standby}', session => true)")
+    assert other.execute("SELECT try_lock_keys('{on,standby}', timeout => '20ms')").fetchone() == (False,)
+    assert db.execute("SELECT release_keys('{on,standby}')").fetchone() == (1,)
+    assert other.execute("SELECT try_lock_keys('{on,standby}', timeout => '20ms')").fetchone() == (True,)
+
+
+def test_after_a_promotion_it_locks_like_any_server(standby, connect):
+    """Also in a session that was there before. The last test of this module: there is no way back."""
+    db = connect()
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        db.execute(CALLS[0])
+    db.execute("SELECT pg_promote()")
+    wait_until(lambda: not db.execute("SELECT pg_is_in_recovery()").fetchone()[0], "the promotion")
+    db.execute("SELECT lock_keys('{on,standby}', session => true)")
+    assert db.execute("SELECT holds_keys('{on,standby}')").fetchone() == (True,)
