@@ -409,7 +409,7 @@ BEGIN
         -- Postgres forgets a statement_timeout that fires in the same moment. Its clock is that of the statement,
         -- which is known to have begun with the message only if it has the message to itself.
         IF current_setting('statement_timeout')::interval BETWEEN '1 ms' AND clock_timestamp()
-          - (CASE WHEN current_query() !~ ';[[:space:]]*[^[:space:]]' THEN statement_timestamp() ELSE begun END)
+          - (CASE WHEN strpos(rtrim(current_query(), E'; \t\r\n'), ';') = 0 THEN statement_timestamp() ELSE begun END)
         THEN
           RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
         END IF;

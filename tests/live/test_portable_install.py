@@ -328,14 +328,15 @@ def old():
         yield name
 
 
-def test_the_upgrade_from_0_1_0_leaves_what_a_new_installation_leaves(connect, database, old):
+def test_the_upgrade_from_0_1_0_leaves_what_a_new_installation_leaves(connect, old):
     db = connect(dbname=old)
     before = catalog(db)
     db.execute("CREATE TABLE uses_key (id int, key bigint GENERATED ALWAYS AS (advisory_key(ARRAY['acct', id::text])) STORED)")
     db.execute("CREATE INDEX ON uses_key (advisory_key(ARRAY['acct', id::text]))")
     db.execute("INSERT INTO uses_key VALUES (1)")
     install_portable(db)
-    assert catalog(db) == catalog(connect(dbname=database))
+    with scratch_database("new") as new:
+        assert catalog(db) == catalog(connect(dbname=new))
     assert catalog(db) != before
     assert db.execute("SELECT key FROM uses_key").fetchone() == (name_key("acct", "1"),)
     db.execute("DROP TABLE uses_key")
