@@ -1,5 +1,6 @@
 # make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
 # make demo, make check, make check-clients, make torture, make mutants, make picture, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 19 chooses one.
+# make check SUITES="rust sql": some of the suites, see scripts/check.sh.
 
 PG_CONFIG ?= pg_config
 PG ?=

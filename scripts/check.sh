@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given.
-# Sets up what is missing, goes on after a failure, and ends with a summary.
+# Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given; or some of it, by the
+# words of SUITES: format lints metadata analysers rust sql isolation live. Sets up what is missing, goes on after a failure,
+# and ends with a summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -9,6 +10,13 @@ cd "$(dirname "$0")/.."
 . scripts/server.sh
 # shellcheck source=scripts/suites.sh
 . scripts/suites.sh
+# shellcheck source=scripts/analysers.sh
+. scripts/analysers.sh
+
+all_suites="format lints metadata analysers rust sql isolation live"
+for suite in ${SUITES:=$all_suites}; do
+  [[ " $all_suites " = *" $suite "* ]] || die "SUITES knows: $all_suites"
+done
 
 started=$SECONDS
 need_cargo_pgrx
@@ -61,9 +69,11 @@ check_install() {
 }
 
 passed=() failed=()
+# step SUITE NAME COMMAND…: runs it if that suite is wanted.
 step() {
-  local name=$1 begun=$SECONDS
-  shift
+  local suite=$1 name=$2 begun=$SECONDS
+  shift 2
+  [[ " $SUITES " = *" $suite "* ]] || return 0
   say "$name"
   # Not in the condition of an if: there, bash would switch off errexit inside the step too.
   set +e
@@ -77,23 +87,27 @@ step() {
   fi
 }
 
-step "format" check_format
-step "lints" check_lints
-step "Rust tests" check_rust
+step format "format" check_format
+step lints "lints" check_lints
+step analysers "shellcheck" check_shell
+step rust "Rust tests" check_rust
 say "install"
 check_install
+step metadata "metadata" check_metadata
+step analysers "pgspot" check_names
+step analysers "plpgsql_check" check_plpgsql
 portable() { EDITION=portable "$@"; }
-step "SQL suite" run_regress
-step "isolation suite" run_isolation
-step "live suite" run_live
-step "SQL suite, portable edition" portable run_regress
-step "isolation suite, portable edition" portable run_isolation
-step "live suite, portable edition" portable run_live
+step sql "SQL suite" run_regress
+step isolation "isolation suite" run_isolation
+step live "live suite" run_live
+step sql "SQL suite, portable edition" portable run_regress
+step isolation "isolation suite, portable edition" portable run_isolation
+step live "live suite, portable edition" portable run_live
 if [ "$major" -lt 17 ]; then
   # From 17 on names are recorded without this.
   start_server "$server" max_prepared_transactions=10 shared_preload_libraries=advisory_keys
-  step "SQL suite, library preloaded" run_regress
-  step "isolation suite, library preloaded" run_isolation
+  step sql "SQL suite, library preloaded" run_regress
+  step isolation "isolation suite, library preloaded" run_isolation
 fi
 
 printf '\nPostgres %s:\n' "$major"

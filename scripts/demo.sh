@@ -25,11 +25,12 @@ psql=$("$PG_CONFIG" --bindir)/psql
 "$psql" -Xqc 'CREATE EXTENSION advisory_keys'
 
 # Two sessions, each a psql that reads from a pipe.
-open_session() {
-  coproc "$1" { PGAPPNAME=${1,,} exec "$psql" -XqAt -v VERBOSITY=default -v ON_ERROR_STOP=0 2>&1; }
-}
-open_session ALICE
-open_session BOB 2>/dev/null
+session() { PGAPPNAME=$1 exec "$psql" -XqAt -v VERBOSITY=default -v ON_ERROR_STOP=0 2>&1; }
+# shellcheck disable=SC2034 # send and receive know them by name
+coproc ALICE { session alice; }
+# Bash has something to say about a second one.
+# shellcheck disable=SC2034
+{ coproc BOB { session bob; }; } 2>/dev/null
 
 # Shows a statement and gives it to a session.
 send() {

@@ -6,11 +6,13 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
 need_nightly miri rust-src
+# shellcheck disable=SC2120 # quietly hands it arguments
 miri() {
   "$CARGO" miri test --quiet --locked --lib --manifest-path tests/pure/Cargo.toml --target-dir target/pure "$@"
 }
 say "all tests"
 # Without isolation they may read files and PROPTEST_CASES; Miri is too slow for as many cases as elsewhere.
+# shellcheck disable=SC2119
 PROPTEST_CASES=${PROPTEST_CASES:-4} MIRIFLAGS=-Zmiri-disable-isolation miri
 say "threads that share the record of names, in other orders and with other stale reads"
 MIRIFLAGS=-Zmiri-many-seeds=0..16 quietly miri miri names_are_never_mixed_up

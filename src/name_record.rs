@@ -357,6 +357,16 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_not_added_to_the_name_that_took_the_place_of_its_own() {
+        let sets = sets(1);
+        let record = NameRecord::new(&sets).unwrap();
+        record.write(subject(1), 1, 10, || "name");
+        let (slot, ()) = sets[0].find(subject(1), |_| ()).unwrap();
+        assert_eq!(sets[0].add(slot, subject(2), 2, 11), Noticed::Nothing);
+        assert_eq!(record.read(subject(1)).unwrap().roles, [10, 0, 0, 0]);
+    }
+
+    #[test]
     fn a_new_name_has_none_of_the_roles_of_the_one_that_made_room() {
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
@@ -466,26 +476,29 @@ mod tests {
         });
     }
 
-    /// Each name is always split the same way and recorded by a role of its own, while they push one
-    /// another out of the record.
+    /// Each name is always split in the same way and recorded by two roles of its own, while names push
+    /// one another out of the record.
     #[test]
     fn what_belongs_to_one_name_is_never_taken_for_anothers() {
         const KEYS: i64 = 12;
         const ROUNDS: i64 = if cfg!(miri) { 50 } else { 50_000 };
         let sets = sets(1);
         let record = NameRecord::new(&sets).unwrap();
+        let write = |key: i64, role: i64| {
+            record.write(subject(key), key as u64, (role * KEYS + key) as u32, || "x")
+        };
         thread::scope(|scope| {
             for offset in 0..6 {
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         let key = (round * 7 + offset * 5) % KEYS;
-                        let noticed =
-                            record.write(subject(key), key as u64, 100 + key as u32, || "x");
-                        assert_eq!(noticed, Noticed::Nothing);
+                        assert_eq!(write(key, 1 + round % 2), Noticed::Nothing);
                         let key = (round * 5 + offset) % KEYS;
-                        if let Some(recorded) = record.read(subject(key)) {
-                            assert_eq!(recorded.roles, [100 + key as u32, 0, 0, 0]);
-                        }
+                        let Some(Recorded { roles, .. }) = record.read(subject(key)) else {
+                            continue;
+                        };
+                        let foreign = |role: &u32| *role != 0 && i64::from(*role) % KEYS != key;
+                        assert!(!roles.iter().any(foreign), "{roles:?} recorded {key}");
                     }
                 });
             }

@@ -9,6 +9,8 @@ build_package() {
   rm -rf "$PACKAGE"
   (cd "$PROJECT" && "$CARGO_PGRX" pgrx package --pg-config "$PG_CONFIG" --out-dir "$PACKAGE" \
     --no-default-features --features "pg$major")
+  # The install scripts of earlier versions, so that what upgrades do to them can be seen.
+  cp "$PROJECT"/sql/advisory_keys--[0-9]*.sql "$PACKAGE$("$PG_CONFIG" --sharedir)/extension/"
 }
 
 # Copies what build_package made to where PG_CONFIG looks for extensions.

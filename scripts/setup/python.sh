@@ -1,5 +1,5 @@
-# Sourced by setup.sh: virtual environments of Python.
-# shellcheck shell=bash
+# Sourced by setup.sh: virtual environments of Python. What it sets is for those who source it.
+# shellcheck shell=bash disable=SC2034
 
 # need_python_packages FILE: sets PYTHON to that of a virtual environment with these packages, which have to be
 # the very files whose hashes stand there: FILE is made by pip-compile from the one beside it that ends in .in.

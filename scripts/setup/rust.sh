@@ -1,5 +1,5 @@
-# Sourced by setup.sh: Rust, cargo-pgrx, cargo-fuzz.
-# shellcheck shell=bash
+# Sourced by setup.sh: Rust, cargo-pgrx, cargo-fuzz. What it sets is for those who source it.
+# shellcheck shell=bash disable=SC2034
 
 # The minor version of a toolchain's rustc 1.x that comes with rustfmt and clippy; 0 without.
 rust_minor() {
@@ -44,6 +44,7 @@ need_rust() {
   export RUSTUP_TOOLCHAIN=$best
   if [ "$newest" -eq 95 ]; then
     local cargo=$TOOLS_DIR/cargo-1.95
+    # shellcheck disable=SC2016 # these are the wrapper's own
     printf '#!/bin/sh\ncase $1 in build|rustc|test|check|clippy) c=$1; shift; exec cargo "$c" --ignore-rust-version "$@";; esac\nexec cargo "$@"\n' >"$cargo"
     chmod +x "$cargo"
     export CARGO=$cargo
@@ -54,6 +55,7 @@ need_rust() {
 }
 
 # need_nightly [COMPONENT…] : goes over to the nightly toolchain, with these components of rustup's.
+# shellcheck disable=SC2120 # miri.sh hands it some
 need_nightly() {
   need_rust
   local component missing=()
@@ -73,6 +75,7 @@ need_nightly() {
 
 # Sets CARGO_FUZZ, and goes over to the nightly toolchain, which it needs for AddressSanitizer.
 need_cargo_fuzz() {
+  # shellcheck disable=SC2119
   need_nightly
   local version=0.13.2
   local root=$TOOLS_DIR/cargo-fuzz-$version

@@ -4,6 +4,7 @@ what must happen."""
 import hashlib
 import os
 import pathlib
+import re
 import threading
 import time
 import uuid
@@ -103,6 +104,12 @@ def held_keys(observer, pid):
         " WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid = %s", [pid]
     )
     return sorted(rows.fetchall())
+
+
+def own_context(text):
+    """The CONTEXT of an error, or of a report in the log, without the line about the lock that Postgres puts
+    above ours from 19 on."""
+    return re.sub(r"waiting for \w+ on advisory lock \[[\d,]+\]\n\s*", "", text)
 
 
 class Background:

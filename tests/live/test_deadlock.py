@@ -9,7 +9,9 @@ import uuid
 import psycopg
 import pytest
 
-from scene import PORTABLE, Background, held_keys, name_key, native_only, pid_of, wait_until, wait_until_waiting
+from scene import (
+    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, wait_until, wait_until_waiting,
+)
 
 levels = pytest.mark.parametrize("level", ["transaction", "session"])
 functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys"])
@@ -42,7 +44,7 @@ class ServerLog:
     def report(self, beginning):
         """The lines of the report whose first line has this text, once it is there as a whole."""
         wait_until(lambda: "STATEMENT:" in self.text().partition(beginning)[2], f"{beginning!r} in the log")
-        return self.text().partition(beginning)[2].partition("STATEMENT:")[0]
+        return own_context(self.text().partition(beginning)[2].partition("STATEMENT:")[0])
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_the_victim_gets_an_error_and_the_other_the_lock(connect, level, functio
     with pytest.raises(psycopg.errors.DeadlockDetected) as error:
         victims_call.result()
     if not PORTABLE:
-        assert error.value.diag.context.startswith(context_line(names[1]))
+        assert own_context(error.value.diag.context).startswith(context_line(names[1]))
 
     victim.execute("ROLLBACK")
     if level == "session":
@@ -137,7 +139,7 @@ def test_a_cancel_names_the_key(connect, server_log, name, function, timeout):
         connect, name, [], f"SELECT {function}(%s, timeout => {timeout})", "SELECT pg_cancel_backend(%s)"
     )
     assert error.sqlstate == "57014"
-    assert error.diag.context.startswith(context_line(name))
+    assert own_context(error.diag.context).startswith(context_line(name))
     assert context_line(name) in server_log.report("canceling statement due to user request")
 
 
@@ -149,7 +151,7 @@ def test_statement_timeout_names_the_key(connect, server_log, name, function, ti
         connect, name, ["statement_timeout = '100ms'"], f"SELECT {function}(%s, timeout => {timeout})"
     )
     assert error.sqlstate == "57014"
-    assert error.diag.context.startswith(context_line(name))
+    assert own_context(error.diag.context).startswith(context_line(name))
     assert context_line(name) in server_log.report("canceling statement due to statement timeout")
 
 
@@ -168,7 +170,7 @@ def test_the_failing_key_of_several_is_named_and_the_callers_of_the_function_too
     waiter.execute(f"SET test.names = '{{{{free,{name[1]}}},{{log,{name[1]}}}}}'")
     with pytest.raises(psycopg.errors.QueryCanceled) as error:
         waiter.execute("DO $$ BEGIN PERFORM lock_keys(current_setting('test.names')::text[]); END $$")
-    lines = error.value.diag.context.splitlines()
+    lines = own_context(error.value.diag.context).splitlines()
     assert lines[0] == context_line(name)
     assert any(line.startswith("PL/pgSQL function inline_code_block") for line in lines)
     assert "-".join(free) not in error.value.diag.context
@@ -193,7 +195,7 @@ def test_without_show_keys_only_the_integer_is_shown(connect, server_log, name, 
     if ended_by == "timeout":
         assert error.diag.message_detail.startswith(f"Key {name_key(*name)} is held by")
     else:
-        assert error.diag.context.splitlines()[0] == f"while locking advisory key {name_key(*name)}"
+        assert own_context(error.diag.context).splitlines()[0] == f"while locking advisory key {name_key(*name)}"
     assert name[1] not in str(error) + str(error.diag.context) + str(error.diag.message_detail)
     assert name[1] not in server_log.text()
 

@@ -17,7 +17,11 @@ pytestmark = native_only("these queries use neither edition")
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "from-another-library.md").read_text(encoding="utf-8")
 SECTIONS = (section.partition("\n") for section in PAGE.split("\n## ")[1:])
 QUERIES = {title: re.search(r"```sql\n(.+?)```", text, re.DOTALL)[1] for title, _, text in SECTIONS}
-NAMES = ["my-lock", "", "x", "häuser 日本 🔒", "a much longer name, over one block of the hash functions, to be sure of them all"]
+NAMES = [
+    "my-lock", "", "x", "häuser 日本 🔒", "a much longer name, over one block of the hash functions, to be sure of them all",
+    # BLAKE2b has blocks of 128 bytes: just one, one byte more, and several.
+    "b" * 128, "b" * 129, "b" * 500,
+]
 
 
 def signed(value, bits):
@@ -45,6 +49,7 @@ COMPUTED = {
     "good_job (Ruby)": lambda name, _: struct.unpack(">q", hashlib.md5(name).digest()[:8]),
     "Rails migrations": lambda _, database: (2053462845 * zlib.crc32(database),),
     "django-pglock (Python)": lambda name, _: little_endian(hashlib.sha256(name).digest(), "<q"),
+    "sqlalchemy-dlock (Python)": lambda name, _: little_endian(hashlib.blake2b(name, digest_size=8).digest(), "<q"),
     "sqlx (Rust), PgAdvisoryLock":
         lambda name, _: little_endian(hkdf_sha256(name, b"SQLx (Rust) Postgres advisory lock"), "<q"),
     "golang-migrate (Go)": lambda _, database: (
@@ -53,6 +58,7 @@ COMPUTED = {
     "symfony/lock (PHP), PostgreSqlStore": lambda name, _: (zlib.crc32(name),),
     "advisory-lock (Node.js)": lambda name, _: (
         *little_endian(hashlib.sha256(name).digest(), "<i"), *little_endian(hashlib.sha256(name).digest()[4:], "<i")),
+    "pg-boss (Node.js)": lambda _, database: struct.unpack(">q", hashlib.sha224(database + b".pgboss.pgboss").digest()[:8]),
 }
 
 # Integers that this file did not compute: what to put into the query, and what comes out.
@@ -66,6 +72,10 @@ PUBLISHED = {
     "advisory-lock (Node.js)": ({"my-lock": "test-lock"}, (-107789403, -1898803861)),
     # Printed by the library (1.8.0).
     "django-pglock (Python)": ({}, (6170642704201584368,)),
+    # Printed by the library (0.9.0).
+    "sqlalchemy-dlock (Python)": ({}, (-8841863937742578886,)),
+    # From the expression that the library (10.4.2) sends, for which it waited when that key was locked.
+    "pg-boss (Node.js)": ({"current_database()": "'database_name'"}, (-7577525253995181123,)),
     # Printed by the functions that the libraries call: Ruby's Zlib.crc32 and Digest::MD5, PHP's crc32.
     "with_advisory_lock (Ruby)": ({}, (1153040885, 0)),
     "good_job (Ruby)": ({"my-lock": "good_jobs-my-lock"}, (-3473632228379549256,)),

@@ -3,9 +3,10 @@
 import pathlib
 import re
 
+import psycopg
 import pytest
 
-from scene import Background, name_key, native_only, pid_of, wait_until_waiting
+from scene import Background, name_key, native_only, pid_of, wait_until, wait_until_waiting
 from server import Server
 
 pytestmark = native_only("names need shared memory")
@@ -19,7 +20,10 @@ ORDER = ["order", "42"]
 
 @pytest.fixture(scope="module")
 def server():
-    server = Server(shared_preload_libraries="advisory_keys")
+    server = Server(shared_preload_libraries="advisory_keys", deadlock_timeout="20ms")
+    with server.connect() as db:
+        for role, rest in {"clerk": "", "guard": "IN ROLE pg_signal_backend", "visitor": ""}.items():
+            db.execute(f"CREATE ROLE {role} LOGIN {rest}")
     yield server
     server.remove()
 
@@ -29,7 +33,7 @@ class Scene:
     session level, and an on-call person looks."""
 
     def __init__(self, server):
-        self.clerk = server.connect(application_name="clerk")
+        self.clerk = server.connect(application_name="clerk", user="clerk")
         self.worker = server.connect(application_name="worker")
         self.job = server.connect(application_name="job")
         self.on_call = server.connect(application_name="on-call")
@@ -39,9 +43,9 @@ class Scene:
         self.waiting = Background(self.worker, "SELECT try_lock_keys(%s, timeout => '1h')", [ORDER])
         wait_until_waiting(self.on_call, pid_of(self.worker))
 
-    def ask(self, title):
-        """The rows of a query of the page, as dictionaries."""
-        cursor = self.on_call.execute(QUERIES[title])
+    def ask(self, title, db=None):
+        """The rows of a query of the page, as dictionaries; asked by the person on call unless somebody else does."""
+        cursor = (db or self.on_call).execute(QUERIES[title])
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row)) for row in cursor]
 
@@ -60,10 +64,10 @@ def scene(server):
     scene.close()
 
 
-def test_the_page_has_its_five_queries():
+def test_the_page_has_its_six_queries():
     assert list(QUERIES) == [
         "Who holds this name?", "Who waits, since when, and for whom?", "Which locks are held longest?",
-        "Who holds locks and does nothing?", "End a holder",
+        "Who holds locks and does nothing?", "End a holder", "Which name is that in the log?",
     ]
 
 
@@ -77,9 +81,24 @@ def test_who_holds_this_name(scene):
 def test_who_waits_and_for_whom(scene):
     (row,) = scene.ask("Who waits, since when, and for whom?")
     assert (row["name"], row["key"], row["pid"]) == ("order-42", name_key(*ORDER), pid_of(scene.worker))
-    assert row["blocked_by"] == [pid_of(scene.clerk)]
-    assert row["application_name"] == "clerk"
+    assert (row["held_by"], row["application_name"], row["state"]) == (pid_of(scene.clerk), "clerk", "idle in transaction")
     assert row["waiting_for"].total_seconds() >= 0
+
+
+def test_a_queue_of_waiters_has_a_row_for_each(scene, server):
+    waiters = [server.connect(application_name="worker") for _ in range(29)]
+    waiting = [Background(waiter, "SELECT try_lock_keys(%s, timeout => '1h')", [ORDER]) for waiter in waiters]
+    for waiter in waiters:
+        wait_until_waiting(scene.on_call, pid_of(waiter))
+
+    rows = scene.ask("Who waits, since when, and for whom?")
+    assert sorted(row["pid"] for row in rows) == sorted(pid_of(waiter) for waiter in [scene.worker, *waiters])
+    assert {row["held_by"] for row in rows} == {pid_of(scene.clerk)}
+
+    scene.clerk.execute("ROLLBACK")
+    assert all(call.result() for call in waiting)
+    for waiter in waiters:
+        waiter.close()
 
 
 def test_which_locks_are_held_longest(scene):
@@ -97,3 +116,48 @@ def test_end_a_holder(scene):
     (row,) = scene.ask("End a holder")
     assert (row["pid"], row["pg_terminate_backend"]) == (pid_of(scene.clerk), True)
     assert scene.waiting.result() is True
+
+
+@pytest.mark.parametrize("user", ["clerk", "guard"])
+def test_who_may_end_a_holder(scene, server, user):
+    with server.connect(user=user) as db:
+        (row,) = scene.ask("End a holder", db)
+    assert row["pg_terminate_backend"] is True
+    assert scene.waiting.result() is True
+
+
+@pytest.mark.parametrize("user, holder", [("visitor", "clerk"), ("guard", "job")])
+def test_who_may_not_end_a_holder(scene, server, user, holder):
+    """A stranger nobody, and the role for it no superuser."""
+    with server.connect(user=user) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.execute("SELECT pg_terminate_backend(%s)", [pid_of(getattr(scene, holder))])
+
+
+def test_which_name_is_that_in_the_log(server, scene):
+    """The victim waits for a row while it holds the name: nothing in the report says how that lock is called."""
+    name = ["parcel", "7"]
+    victim, other = server.connect(), server.connect()
+    victim.execute("CREATE TABLE parcel AS SELECT 7 AS id")
+    other.execute("SET deadlock_timeout = '1h'")
+    for session in (victim, other):
+        session.execute("BEGIN")
+    victim.execute("SELECT lock_keys(%s)", [name])
+    other.execute("UPDATE parcel SET id = id")
+    call = Background(other, "SELECT lock_keys(%s)", [name])
+    wait_until_waiting(scene.on_call, pid_of(other))
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        victim.execute("UPDATE parcel SET id = id")
+    call.result()
+    wait_until(lambda: "STATEMENT:" in server.log().partition("deadlock detected")[2], "the report in the log")
+    report = server.log().partition("deadlock detected")[2].partition("STATEMENT:")[0]
+    assert "parcel-7" not in report and str(name_key(*name)) not in report
+    _, high, low = re.search(r"on advisory lock \[(\d+),(\d+),(\d+),1\]", report).groups()
+
+    title = "Which name is that in the log?"
+    (row,) = scene.ask(title)
+    assert row["key"] == name_key(*ORDER), "the numbers of the page"
+    shown = re.search(r"\[\d+,(\d+),(\d+),1\]", PAGE.read_text(encoding="utf-8")).groups()
+    query = QUERIES[title].replace(shown[0], high).replace(shown[1], low)
+    assert scene.on_call.execute(query).fetchone() == (name_key(*name), "parcel-7")
+    for session in (victim, other):
+        session.close()

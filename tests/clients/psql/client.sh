@@ -34,6 +34,7 @@ BEGIN; \set busy 1
 boolean() { sed 's/^t$/true/; s/^f$/false/'; }
 
 ask '\set VERBOSITY sqlstate'
+# shellcheck disable=SC2016 # the $1 of a statement
 ask 'PREPARE key AS SELECT advisory_key($1);'
 while read -r command words; do
   set --

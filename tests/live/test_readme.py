@@ -1,0 +1,260 @@
+"""What README.md shows and says, run as it stands there."""
+
+import os
+import pathlib
+import re
+import subprocess
+import uuid
+
+import psycopg
+import pytest
+
+from scene import Background, native_only, pid_of, scratch_database, wait_until, wait_until_waiting
+from server import Server
+
+PAGE = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+
+
+def block_with(text):
+    """The one block of SQL that has this text."""
+    (block,) = (block for block in BLOCKS if text in block)
+    return block
+
+
+def statements(text):
+    """The statements of a text with one in each line, each with the comment beside it."""
+    lines = (line.partition("-- ") for line in text.splitlines())
+    return [(statement.strip(), comment) for statement, _, comment in lines if statement.strip()]
+
+
+def test_the_first_lines(connect):
+    first, second = connect(), connect()
+    _, one_session, other_session, commit = BLOCKS[0].split("\n\n")
+
+    def run(session, part):
+        for statement, comment in part:
+            cursor = session.execute(statement)
+            if comment:
+                assert str(cursor.fetchone()[0]).lower() == re.match("true|false", comment)[0], statement
+
+    run(first, statements(one_session))
+    *at_once, (waits, comment) = statements(other_session)
+    assert len(at_once) == 2 and comment == "waits in line, then true"
+    run(second, at_once)
+    call = Background(second, waits)
+    wait_until_waiting(first, pid_of(second))
+    run(first, statements(commit))
+    assert call.result() is True
+
+
+# The trigger.
+
+@pytest.fixture
+def accounts(connect):
+    """A database with the trigger of the page on its table; a connection to it."""
+    with scratch_database("accounts") as database:
+        db = connect(dbname=database)
+        db.execute("CREATE TABLE account (id int PRIMARY KEY)")
+        db.execute(block_with("CREATE FUNCTION assert_account_locked"))
+        yield db
+
+
+def insert(db, account):
+    with db.transaction():
+        db.execute("SELECT public.lock_keys(%s)", [["account", str(account)]])
+        db.execute("INSERT INTO public.account VALUES (%s)", [account])
+
+
+@pytest.mark.parametrize("search_path", ["public", ""])
+def test_the_trigger_sees_the_lock_whatever_the_search_path(accounts, search_path):
+    accounts.execute("SELECT set_config('search_path', %s, false)", [search_path])
+    insert(accounts, 1)
+    with pytest.raises(psycopg.errors.LockNotAvailable, match="account 2 is changed without its lock"):
+        accounts.execute("INSERT INTO public.account VALUES (2)")
+
+
+def test_the_trigger_and_pg_restore_of_data(accounts, tmp_path):
+    insert(accounts, 1)
+    bindir = subprocess.run(
+        [os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
+    dump = str(tmp_path / "dump")
+    subprocess.run([f"{bindir}/pg_dump", "-a", "-Fc", "-f", dump, accounts.info.dbname], check=True)
+    accounts.execute("DELETE FROM account")
+
+    def restore(*options):
+        command = [f"{bindir}/pg_restore", "-a", "-d", accounts.info.dbname, *options, dump]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert "account 1 is changed without its lock" in restore().stderr
+    assert restore("--disable-triggers").returncode == 0
+    assert accounts.execute("SELECT id FROM account").fetchall() == [(1,)]
+
+
+def test_the_trigger_and_logical_replication():
+    server = Server(wal_level="logical")
+    try:
+        with server.connect() as subscriber:
+            subscriber.execute("CREATE TABLE account (id int PRIMARY KEY)")
+            subscriber.execute(block_with("CREATE FUNCTION assert_account_locked"))
+            subscriber.execute("CREATE DATABASE publisher")
+            with server.connect(dbname="publisher") as publisher:
+                publisher.execute("CREATE TABLE account (id int PRIMARY KEY)")
+                publisher.execute("CREATE PUBLICATION accounts FOR TABLE account")
+                # A server cannot make the slot while it waits for its own transaction to end.
+                publisher.execute("SELECT pg_create_logical_replication_slot('accounts', 'pgoutput')")
+                subscriber.execute(
+                    f"CREATE SUBSCRIPTION accounts CONNECTION 'host={publisher.info.host} port={publisher.info.port}"
+                    " user=postgres dbname=publisher' PUBLICATION accounts WITH (create_slot = false, copy_data = false)")
+
+                publisher.execute("INSERT INTO account VALUES (1)")
+                wait_until(lambda: subscriber.execute("SELECT id FROM account").fetchall() == [(1,)], "the first row")
+                subscriber.execute("ALTER TABLE account ENABLE ALWAYS TRIGGER assert_locked")
+                publisher.execute("INSERT INTO account VALUES (2)")
+                wait_until(lambda: "ERROR:" in server.log(), "an error of the worker")
+                assert "ERROR:  account 2 is changed without its lock" in server.log()
+    finally:
+        server.remove()
+
+
+# A leader at session level.
+
+LEADER = ["worker", "importer"]
+
+
+def test_a_leader_asks_whether_it_still_leads(connect):
+    leader, other = connect(), connect()
+    lock, unlock, release = [statement for statement, _ in statements(block_with("-- many transactions later"))]
+    heartbeat = block_with("SELECT holds_keys(")
+    leader.execute(lock)
+    for _ in range(3):
+        assert leader.execute(heartbeat).fetchone() == (True,)
+    assert leader.execute(unlock).fetchone() == (True,)
+    assert leader.execute(heartbeat).fetchone() == (False,)
+
+    for _ in range(3):
+        leader.execute(lock)
+    assert leader.execute(release).fetchone() == (3,)
+    assert leader.execute(heartbeat).fetchone() == (False,)
+
+    leader.execute(lock)
+    other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid_of(leader)])
+    assert connect().execute(heartbeat).fetchone() == (False,)
+
+
+def test_an_idle_session_that_is_ended_leads_no_more(connect):
+    leader, other = connect(), connect()
+    leader.execute("SELECT lock_keys(%s, session => true)", [LEADER])
+    leader.execute("SET idle_session_timeout = '50ms'")
+    assert other.execute("SELECT try_lock_keys(%s, timeout => '10s')", [LEADER]).fetchone() == (True,)
+
+
+# The reference and its limits.
+
+def test_names_have_no_limit_of_length(connect):
+    db, other = connect(autocommit=False), connect(autocommit=False)
+    name = "array[repeat('x', 10000000) || %s]"
+    assert db.execute(f"SELECT try_lock_keys({name})", ["a"]).fetchone() == (True,)
+    assert other.execute(f"SELECT try_lock_keys({name}), try_lock_keys({name})", ["a", "b"]).fetchone() == (False, True)
+
+
+def test_a_writer_who_waits_is_not_overtaken_by_those_who_share(connect):
+    reader, writer, third, name = connect(autocommit=False), connect(), connect(autocommit=False), [uuid.uuid4().hex]
+    reader.execute("SELECT lock_keys(%s, shared => true)", [name])
+    ask = "SELECT keys_available(%(name)s, shared => true), try_lock_keys(%(name)s, shared => true)"
+    assert third.execute(ask, {"name": name}).fetchone() == (True, True)
+    third.rollback()
+
+    call = Background(writer, "SELECT try_lock_keys(%s, timeout => '1h')", [name])
+    wait_until_waiting(third, pid_of(writer))
+    assert third.execute(ask, {"name": name}).fetchone() == (True, False)
+    reader.rollback()
+    assert call.result() is True
+
+
+def test_nobody_notices_who_waits_for_himself_through_dblink(connect):
+    db = connect()
+    if not db.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'dblink'").fetchone():
+        pytest.skip("this Postgres has no dblink")
+    with scratch_database("dblink") as database:
+        db = connect(dbname=database)
+        db.execute("CREATE EXTENSION dblink")
+        with db.transaction():
+            db.execute("SET LOCAL deadlock_timeout = '10ms'")
+            db.execute("SELECT lock_keys('{self}')")
+            again = db.execute(
+                "SELECT locked FROM dblink(%s, $$SELECT try_lock_keys('{self}', timeout => '300ms')$$) AS t (locked boolean)",
+                [f"host={db.info.host} port={db.info.port} dbname={database} options='-c deadlock_timeout=10ms'"])
+            assert again.fetchone() == (False,)
+
+
+# Who may use it.
+
+@pytest.fixture
+def roles(connect):
+    """The owner of a new database, a role `app` of the page's, and a guest: connections to it as each of them
+    and as a superuser."""
+    tail = uuid.uuid4().hex[:8]
+    names = {role: f"regress_ak_{role}_{tail}" for role in ("owner", "app", "guest")}
+    admin = connect()
+    for name in names.values():
+        admin.execute(f"CREATE ROLE {name} LOGIN")
+    with scratch_database("roles", f"OWNER {names['owner']}", install=lambda db: None) as database:
+        sessions = {role: connect(dbname=database, user=name) for role, name in names.items()}
+        block = block_with("GRANT USAGE ON SCHEMA locks TO app").replace("TO app", f"TO {names['app']}")
+        sessions["owner"].execute(block)
+        yield {**sessions, "superuser": connect(dbname=database)}
+    for name in names.values():
+        admin.execute(f"DROP ROLE {name}")
+
+
+TRY = "SELECT locks.try_lock_keys('{a}', session => true)"
+
+
+@native_only("the portable edition belongs to whoever installed it")
+def test_a_schema_says_who_may_use_it(roles):
+    assert roles["app"].execute(TRY).fetchone() == (True,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles["guest"].execute(TRY)
+    key = roles["app"].execute("SELECT locks.advisory_key('{a}')").fetchone()
+    assert roles["guest"].execute("SELECT pg_try_advisory_lock(%s)", key).fetchone() == (False,)
+
+
+@native_only("the portable edition belongs to whoever installed it")
+def test_the_owner_may_drop_it_but_not_revoke_or_move_it(roles):
+    revoke = "REVOKE EXECUTE ON FUNCTION locks.try_lock_keys FROM PUBLIC"
+    move = "CREATE SCHEMA elsewhere; ALTER EXTENSION advisory_keys SET SCHEMA elsewhere"
+    roles["owner"].execute(revoke)
+    assert roles["app"].execute(TRY).fetchone() == (True,)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles["owner"].execute(move)
+
+    roles["superuser"].execute(revoke)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles["app"].execute(TRY)
+    roles["superuser"].execute(move)
+    roles["owner"].execute("DROP EXTENSION advisory_keys")
+
+
+# The settings.
+
+@native_only("there the settings are anybody's")
+@pytest.mark.parametrize("preload, kept", [
+    ({}, False), ({"session_preload_libraries": "advisory_keys"}, False), ({"shared_preload_libraries": "advisory_keys"}, True),
+])
+def test_what_keeps_a_client_from_getting_round_a_setting(preload, kept):
+    server = Server(**preload)
+    try:
+        with server.connect() as db:
+            db.execute("CREATE ROLE app LOGIN; ALTER ROLE app SET advisory_keys.session_locks = off")
+        lock, client = "SELECT lock_keys('{a}', session => true)", {"options": "-c advisory_keys.session_locks=on", "user": "app"}
+        with server.connect(user="app") as db, pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            db.execute(lock)
+        if kept:
+            with pytest.raises(psycopg.OperationalError, match="permission denied to set parameter"):
+                server.connect(**client)
+        else:
+            with server.connect(**client) as db:
+                db.execute(lock)
+    finally:
+        server.remove()
