@@ -355,3 +355,17 @@ def test_locks_stay_held_through_the_upgrade(connect, old):
     assert holder.execute("SELECT unlock_keys('{{b},{c}}'), release_keys('{a}')").fetchone() == (True, 2)
     waiting.result()
     assert waiter.execute("SELECT release_keys('{a}')").fetchone() == (1,)
+
+
+# What it relies on.
+
+def test_postgres_merges_cores_functions_into_the_statements_that_note_what_they_did(connect, database):
+    """Called by themselves, they would serve a cancel between the lock and the note of it. Merged, they are not counted."""
+    holder, db = connect(), connect(autocommit=False)
+    holder.execute("SELECT lock_keys('{b}', session => true)")
+    db.execute("SET track_functions = 'all'")
+    db.execute("SELECT try_lock_keys('{a}', session => true), try_lock_keys('{{a},{b},{c}}', timeout => '10ms', session => true)")
+    db.execute("SELECT unlock_keys('{a}'), try_lock_keys('{a}'), release_keys('{a}')")
+    called = {name for name, in db.execute("SELECT proname FROM pg_proc WHERE pg_stat_get_xact_function_calls(oid) > 0")}
+    assert {"_advisory_keys_lock", "_advisory_keys_is_held"} <= called
+    assert not called & {"_advisory_keys_try", "_advisory_keys_wait", "_advisory_keys_unlock"}
