@@ -25,7 +25,7 @@ run_pg_regress() {
     database=portable_$suite
     local psql=("$("$PG_CONFIG" --bindir)/psql" -Xq -v ON_ERROR_STOP=1)
     "${psql[@]}" -d postgres -c 'SET client_min_messages = warning' -c "DROP DATABASE IF EXISTS $database" -c "CREATE DATABASE $database"
-    "${psql[@]}" -d "$database" -o /dev/null -f "$PROJECT/sql/portable.sql"
+    "${psql[@]}" -d "$database" -o /dev/null -1 -f "$PROJECT/sql/portable.sql"
     set -- --use-existing "$@"
   else
     set -- --load-extension=advisory_keys "$@"

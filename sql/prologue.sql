@@ -22,8 +22,8 @@ BEGIN
   -- With both editions in one database it would be the search_path that decides which one is called.
   SELECT pronamespace::pg_catalog.regnamespace INTO home FROM pg_catalog.pg_proc
     WHERE proname OPERATOR(pg_catalog.=) '_advisory_keys_lock'
-      AND proargtypes::pg_catalog.oid[] OPERATOR(pg_catalog.=) ARRAY['pg_catalog.text[]'::pg_catalog.regtype::pg_catalog.oid,
-        'pg_catalog.interval'::pg_catalog.regtype, 'pg_catalog.bool'::pg_catalog.regtype, 'pg_catalog.bool'::pg_catalog.regtype]
+      -- text[], interval, boolean, boolean; as an array it would count from 0, and equal no other.
+      AND proargtypes OPERATOR(pg_catalog.=) '1009 1186 16 16'::pg_catalog.oidvector
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS space
         WHERE space.oid OPERATOR(pg_catalog.=) pronamespace AND pg_catalog.starts_with(space.nspname::pg_catalog.text, 'pg_temp_'))
     LIMIT 1;
