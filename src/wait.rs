@@ -96,6 +96,11 @@ fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context:
         // SAFETY: takes this backend out of the queue, or records the grant; it raises nothing.
         unsafe { pg_sys::LockErrorCleanup() };
         if timed_out {
+            // Core raised this before it looked at what else was pending, and counts on the end of the
+            // transaction. We go on, so it has to look again: a leader that misses the last message of its
+            // worker waits for it for ever.
+            // SAFETY: a flag, which signal handlers set too.
+            unsafe { pg_sys::InterruptPending = 1 };
             // Both timers may have fired, and core serves one of them only.
             if statement_timer && !is_active(STATEMENT_TIMEOUT) {
                 return Err(Error::StatementTimeout);

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import re
+import signal
 import threading
 import time
 import uuid
@@ -95,6 +96,22 @@ def wait_until_waiting(observer, pid):
         ).fetchone()[0],
         f"backend {pid} waits for a lock",
     )
+
+
+@contextmanager
+def stopped(pid):
+    """Keeps a process from running: what happens meanwhile, it sees all at once."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: _state_of(pid) == "T", f"process {pid} is stopped")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
 
 
 def held_keys(observer, pid):

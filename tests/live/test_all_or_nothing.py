@@ -67,14 +67,17 @@ def deadlock(waiter, call, observer, blocker):
         blocking.result()
 
 
-FAILURES = [
-    false_at_once, false_in_time, error_at_once, error_in_time, statement_timeout, cancel, deadlock,
-]
+REFUSALS = [false_at_once, false_in_time]
+ERRORS = [error_at_once, error_in_time, statement_timeout, cancel, deadlock]
 
 
-@levels
+# An error at transaction level is not among them: what that leaves, Postgres gives back before anybody
+# can look.
 @modes
-@pytest.mark.parametrize("fail", FAILURES)
+@pytest.mark.parametrize("fail, level", [
+    *((fail, level) for fail in REFUSALS for level in ("transaction", "session")),
+    *((fail, "session") for fail in ERRORS),
+])
 def test_a_call_that_fails_in_the_middle_takes_nothing_and_loses_nothing(connect, level, mode, fail):
     observer, blocker = connect(), connect()
     blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
@@ -92,8 +95,7 @@ def test_a_call_that_fails_in_the_middle_takes_nothing_and_loses_nothing(connect
         waiter=waiter, observer=observer, blocker=blocker,
         call=lambda function, timeout: call_of(function, level, mode, timeout),
     )
-    if fail in (false_at_once, false_in_time):
-        assert held_keys(observer, pid_of(waiter)) == before
+    assert held_keys(observer, pid_of(waiter)) == before
     waiter.execute("ROLLBACK TO s")
     assert held_keys(observer, pid_of(waiter)) == before
 
@@ -104,7 +106,17 @@ def test_a_call_that_fails_in_the_middle_takes_nothing_and_loses_nothing(connect
     assert held_keys(observer, pid_of(waiter)) == []
 
 
-@pytest.mark.parametrize("fail", FAILURES)
+@pytest.mark.parametrize("timeout", ["'0'", "'50ms'"])
+def test_what_the_same_statement_has_locked_stays(connect, timeout):
+    """Only there a call could give back, at transaction level, what an earlier call took."""
+    observer, blocker, waiter = connect(), connect(), connect(autocommit=False)
+    blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
+    statement = f"SELECT lock_keys(%s), try_lock_keys(%s, timeout => {timeout})"
+    assert waiter.execute(statement, [[FIRST, SECOND], NAMES]).fetchone()[1] is False
+    assert held_keys(observer, pid_of(waiter)) == sorted((name_key(*name), "ExclusiveLock") for name in (FIRST, SECOND))
+
+
+@pytest.mark.parametrize("fail", REFUSALS + ERRORS)
 def test_a_session_level_call_that_fails_outside_a_savepoint_takes_nothing(connect, fail):
     """Here nothing but the call itself can clean up: neither ROLLBACK nor the end of the statement
     releases what is held for the session."""
@@ -174,6 +186,7 @@ def tiny(tiny_server):
 def test_a_full_lock_table_is_an_error_and_leaves_nothing(tiny, level, mode, function, timeout):
     session, observer = tiny(autocommit=False), tiny()
     session.execute("SET advisory_keys.max_keys_per_call = 1000000")
+    session.execute("SET advisory_keys.max_keys_per_session = 0")
     session.execute("SELECT lock_keys('{before}', session => true)")
     session.commit()
     before = [(name_key("before"), "ExclusiveLock")]
