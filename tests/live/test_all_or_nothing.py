@@ -174,6 +174,7 @@ def tiny(tiny_server):
 def test_a_full_lock_table_is_an_error_and_leaves_nothing(tiny, level, mode, function, timeout):
     session, observer = tiny(autocommit=False), tiny()
     session.execute("SET advisory_keys.max_keys_per_call = 1000000")
+    session.execute("SET advisory_keys.max_keys_per_session = 0")
     session.execute("SELECT lock_keys('{before}', session => true)")
     session.commit()
     before = [(name_key("before"), "ExclusiveLock")]
