@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from scene import (
-    PATIENCE, Background, held_keys, in_key_order, name_key, native_only, pid_of, wait_until_waiting,
+    PATIENCE, Background, held_keys, in_key_order, name_key, native_only, pid_of, wait_until,
+    wait_until_waiting,
 )
 
 NAME = ["timeout", "1"]
@@ -196,15 +197,22 @@ def test_a_waiter_can_be_terminated_and_is_in_nobodys_way(connect, waiter, holde
 @functions
 def test_very_long_timeouts_wait_and_can_be_ended(connect, waiter, holder, function):
     observer = connect()
-    # The third one is 20 ms in the last 32 bits.
+    # The third one is 20 ms in the last 32 bits: cut to them, it would be many waits, each at the end of the queue.
     timeouts = ["24.8 days", "24.9 days", "4294967.316 s", "1000 months", "178000000 years"]
     if waiter.info.server_version >= 170000:
         timeouts.append("infinity")
+
+    def waiting_since():
+        since = "SELECT max(waitstart) FROM pg_locks WHERE pid = %s AND NOT granted"
+        return observer.execute(since, [pid_of(waiter)]).fetchone()[0]
+
     for timeout in timeouts:
         with lock_timeout_unchanged(waiter):
             call = Background(waiter, call_of(function, f"'{timeout}'"), [NAME])
-            wait_until_waiting(observer, pid_of(waiter))
+            wait_until(waiting_since, "the call waits")
+            begun = waiting_since()
             time.sleep(0.05)
+            assert waiting_since() == begun
             observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
             with pytest.raises(psycopg.errors.QueryCanceled):
                 call.result()

@@ -90,16 +90,6 @@ SELECT try_lock_keys('{{acct,1},{acct,2}}');
 SELECT * FROM my_locks;
 COMMIT;
 
--- One deadline for the whole call, not one for each key.
-BEGIN;
-SELECT lock_keys(array_agg(ARRAY['busy', n::text])) FROM generate_series(1, 50) AS n;
-PREPARE TRANSACTION 'regress_ak_many';
-CREATE TABLE times AS SELECT clock_timestamp() AS start;
-SELECT try_lock_keys(array_agg(ARRAY['busy', n::text]), timeout => '100 ms') FROM generate_series(1, 50) AS n;
-SELECT clock_timestamp() - start BETWEEN '100 ms' AND '4 s' AS waited_once FROM times;
-DROP TABLE times;
-
-ROLLBACK PREPARED 'regress_ak_many';
 ROLLBACK PREPARED 'regress_ak_holder';
 SELECT count(*) AS left_over FROM bigint_locks;
 DROP FUNCTION try_three(text, text);
