@@ -2,6 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, becomes_true, kill_program, truth};
+use crate::session::state;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -161,6 +162,12 @@ pub async fn standby_promoted(server: &Server, report: &Report) -> Result<()> {
     let outcome = async {
         let (client, _) = standby.connect_patiently().await?;
         let (other, _) = standby.connect_patiently().await?;
+        let refused = client.query("SELECT try_lock_keys('{ha}', session => true)", &[]).await;
+        let code = refused.as_ref().err().map_or("no error", state);
+        report.expect(code == "55000", "promotion", || format!("{code} from a standby"));
+        for session in [&client, &other] {
+            session.batch_execute("SET advisory_keys.standby_locks = on").await?;
+        }
         let own =
             truth(&client, "try_lock_keys('{ha}', session => true, timeout => '10ms')").await?;
         let excludes = !truth(&other, "try_lock_keys('{ha}', timeout => '10ms')").await?;
