@@ -125,7 +125,7 @@ pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
     let (new, new_pid) = server.connect_patiently().await?;
     let excluded = !truth(&new, "try_lock_keys('{upgrade}', timeout => '5ms')").await?;
     ensure!(
-        loaded_library(server, old_pid)? != loaded_library(server, new_pid)?,
+        server.loaded_library(old_pid)? != server.loaded_library(new_pid)?,
         "both sessions run the same library"
     );
     let seen =
@@ -139,15 +139,6 @@ pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
     });
     report.count("library replaced with locks held and awaited", 1);
     Ok(())
-}
-
-/// The inode of the library that a process has loaded.
-fn loaded_library(server: &Server, pid: i32) -> Result<String> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let path = server.copy_of_library().display().to_string();
-    // "addresses permissions offset device inode path", and " (deleted)" once it was replaced
-    let line = maps.lines().find(|line| line.contains(&path)).context("not loaded")?;
-    Ok(line.split_whitespace().nth(4).context("no inode")?.to_string())
 }
 
 /// A standby has locks of its own, which outlive its promotion; of the primary's, those of prepared transactions

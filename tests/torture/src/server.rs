@@ -48,8 +48,7 @@ impl Server {
         let folder = self.folder.join(folder);
         let _ = std::fs::remove_dir_all(&folder);
         let server = Self { bindir: self.bindir.clone(), folder, edition: self.edition.clone() };
-        let library = server.copy_of_library().display().to_string();
-        server.begin(&format!("shared_preload_libraries = '{library}'\n{settings}"))?;
+        server.begin(&format!("shared_preload_libraries = 'advisory_keys'\n{settings}"))?;
         Ok(server)
     }
 
@@ -58,7 +57,8 @@ impl Server {
             "initdb",
             &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
         )?;
-        self.configure(&format!("{SETTINGS}{settings}\n"))?;
+        let libraries = format!("dynamic_library_path = '{}:$libdir'", self.folder.display());
+        self.configure(&format!("{SETTINGS}{libraries}\n{settings}\n"))?;
         if self.is_native() {
             self.replace_library()?;
         }
@@ -93,23 +93,24 @@ impl Server {
         )?)
     }
 
-    /// Makes the functions. Those of the extension refer to a copy of the library in the server's folder, so that
-    /// it can be replaced there, and so that what is tortured need not be what is installed.
+    /// Makes the functions. Those of the extension are found in a copy of the library in the server's folder, so
+    /// that it can be replaced there, and so that what is tortured need not be what is installed.
     pub async fn create_extension(&self) -> Result<()> {
-        let (mut client, _) = self.connect_patiently().await?;
+        let (client, pid) = self.connect_patiently().await?;
         if let Edition::Portable(file) = &self.edition {
             return Ok(client.batch_execute(&std::fs::read_to_string(file)?).await?);
         }
-        let transaction = client.transaction().await?;
-        transaction.batch_execute("CREATE EXTENSION advisory_keys").await?;
-        let functions = transaction
-            .execute(
-                "UPDATE pg_proc SET probin = $1 WHERE probin = 'advisory_keys'",
-                &[&self.copy_of_library().display().to_string()],
-            )
-            .await?;
-        ensure!(functions > 0, "the extension does not refer to its library as it did");
-        Ok(transaction.commit().await?)
+        client.batch_execute("CREATE EXTENSION advisory_keys").await?;
+        self.loaded_library(pid).map(drop)
+    }
+
+    /// The inode of the copy of the library that a process has loaded.
+    pub fn loaded_library(&self, pid: i32) -> Result<String> {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        let path = self.copy_of_library().display().to_string();
+        // "addresses permissions offset device inode path", and " (deleted)" once it was replaced
+        let line = maps.lines().find(|line| line.contains(&path)).context("not loaded")?;
+        Ok(line.split_whitespace().nth(4).context("no inode")?.to_string())
     }
 
     /// Puts a new copy of the library in place of the one there, as packages do on an upgrade.
@@ -120,8 +121,7 @@ impl Server {
         Ok(std::fs::rename(new, self.copy_of_library())?)
     }
 
-    /// What the functions of the extension refer to.
-    pub fn copy_of_library(&self) -> PathBuf {
+    fn copy_of_library(&self) -> PathBuf {
         self.folder.join("advisory_keys.so")
     }
 
