@@ -17,9 +17,9 @@ build_package
 install_package
 
 work=target/mutants
-# The library of the sources in $work/source.
+# The library of the sources in $work/source, built quickly.
 build_mutant() {
-  (cd "$work/source" && CARGO_PROFILE_RELEASE_LTO=off "$CARGO" build --quiet --locked --release --lib \
+  (cd "$work/source" && CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 "$CARGO" build --quiet --locked --release --lib \
     --no-default-features --features "pg$major" --target-dir "$PROJECT/$work/build")
 }
 
@@ -41,7 +41,8 @@ for name; do
   build_mutant
   read -ra options <<<"$(field 'Run with')"
   log=$work/$name.log
-  run_torture "$work/build/release/libadvisory_keys.so" "${options[@]}" >"$log" 2>&1 || true
+  run_torture --library "$work/build/release/libadvisory_keys.so" --until "$(field 'Found by')" "${options[@]}" \
+    >"$log" 2>&1 || true
   while read -r check; do
     if grep -q "^ *FINDINGS .*  $check\$" "$log"; then
       echo "    found by: $check"

@@ -52,18 +52,17 @@ run_live() {
   "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
 }
 
-# run_torture LIBRARY [OPTION…]: tests/torture on a server of its own, with this library of the extension.
+# run_torture OPTION…: tests/torture on a server of its own. What is tortured is --library FILE of the extension, or
+# --portable FILE.
 run_torture() (
   need_packages pgbouncer
-  library=$1
-  shift
   # The program makes its server here, which is killed now and then.
   folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-torture.XXXXXX")
   trap 'rm -rf "$folder"' EXIT
   chmod 755 "$folder"
   if is_root; then chown postgres "$folder"; fi
   if ! "$CARGO" run --quiet --locked --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- \
-    --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" --library "$library" "$@"; then
+    --bindir "$("$PG_CONFIG" --bindir)" --folder "$folder" "$@"; then
     tail -n 30 "$folder/server.log" >&2
     exit 1
   fi

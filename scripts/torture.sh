@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tortures the release build on a throwaway server: SIZE=quick (the default) or long, with MINUTES.
-# The counts and findings stand in target/torture-pgNN.json afterwards.
+# Tortures the release build, or with EDITION=portable that edition, on a throwaway server: SIZE=quick (the default)
+# or long, with MINUTES. The counts and findings stand in target/torture-pgNN.json, or target/portable-torture-pgNN.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -11,9 +11,13 @@ cd "$(dirname "$0")/.."
 need_cargo_pgrx
 major=${PG:-$(default_major)}
 need_postgres "$major"
-build_package
-install_package
+if [ "$EDITION" = portable ]; then
+  subject=(--portable "$PROJECT/sql/portable.sql" --report "target/portable-torture-pg$major.json")
+else
+  build_package
+  install_package
+  subject=(--library "$("$PG_CONFIG" --pkglibdir)/advisory_keys.so" --report "target/torture-pg$major.json")
+fi
 
 "$CARGO" test --quiet --locked --manifest-path tests/torture/Cargo.toml --target-dir target/torture
-run_torture "$("$PG_CONFIG" --pkglibdir)/advisory_keys.so" --report "target/torture-pg$major.json" \
-  --size "${SIZE:-quick}" --minutes "${MINUTES:-60}" "$@"
+run_torture "${subject[@]}" --size "${SIZE:-quick}" --minutes "${MINUTES:-60}" "$@"

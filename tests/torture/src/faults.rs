@@ -2,6 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, becomes_true, kill_program, truth};
+use crate::session::state;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -124,7 +125,7 @@ pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
     let (new, new_pid) = server.connect_patiently().await?;
     let excluded = !truth(&new, "try_lock_keys('{upgrade}', timeout => '5ms')").await?;
     ensure!(
-        loaded_library(server, old_pid)? != loaded_library(server, new_pid)?,
+        server.loaded_library(old_pid)? != server.loaded_library(new_pid)?,
         "both sessions run the same library"
     );
     let seen =
@@ -140,15 +141,6 @@ pub async fn library_replaced(server: &Server, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// The inode of the library that a process has loaded.
-fn loaded_library(server: &Server, pid: i32) -> Result<String> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let path = server.copy_of_library().display().to_string();
-    // "addresses permissions offset device inode path", and " (deleted)" once it was replaced
-    let line = maps.lines().find(|line| line.contains(&path)).context("not loaded")?;
-    Ok(line.split_whitespace().nth(4).context("no inode")?.to_string())
-}
-
 /// A standby has locks of its own, which outlive its promotion; of the primary's, those of prepared transactions
 /// come with it.
 pub async fn standby_promoted(server: &Server, report: &Report) -> Result<()> {
@@ -161,6 +153,12 @@ pub async fn standby_promoted(server: &Server, report: &Report) -> Result<()> {
     let outcome = async {
         let (client, _) = standby.connect_patiently().await?;
         let (other, _) = standby.connect_patiently().await?;
+        let refused = client.query("SELECT try_lock_keys('{ha}', session => true)", &[]).await;
+        let code = refused.as_ref().err().map_or("no error", state);
+        report.expect(code == "55000", "promotion", || format!("{code} from a standby"));
+        for session in [&client, &other] {
+            session.batch_execute("SET advisory_keys.standby_locks = on").await?;
+        }
         let own =
             truth(&client, "try_lock_keys('{ha}', session => true, timeout => '10ms')").await?;
         let excludes = !truth(&other, "try_lock_keys('{ha}', timeout => '10ms')").await?;

@@ -112,6 +112,7 @@ fn statement(random: &mut StdRng) -> String {
         "try_lock_keys",
         "lock_keys",
         "unlock_keys",
+        "release_keys",
         "holds_keys",
         "keys_available",
     ]) {

@@ -8,7 +8,12 @@ use anyhow::{Context, Result};
 /// The lock table is full in the middle of a call of many keys: an error, and nothing is kept.
 pub async fn full_lock_table(server: &Server, report: &Report) -> Result<()> {
     let session = Session::new(server).await?;
-    session.client.batch_execute("SET advisory_keys.max_keys_per_call = 10000000").await?;
+    session
+        .client
+        .batch_execute(
+            "SET advisory_keys.max_keys_per_call = 10000000; SET advisory_keys.max_keys_per_session = 0",
+        )
+        .await?;
     for in_session in [false, true] {
         let statement = format!(
             "SELECT try_lock_keys((SELECT array_agg(ARRAY['full', i::text]) FROM generate_series(1, 200000) AS i), \

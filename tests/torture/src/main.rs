@@ -8,21 +8,23 @@ mod leaks;
 mod load;
 mod model;
 mod nemesis;
+mod parallel;
 mod pooler;
 mod queue;
 mod races;
 mod report;
 mod server;
 mod session;
+mod strangers;
 mod turn;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use crashes::Crash;
 use load::Size;
 use races::{End, Side};
 use report::Report;
-use server::Server;
+use server::{Edition, Server};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,8 +38,11 @@ struct Arguments {
     #[arg(long)]
     folder: PathBuf,
     /// The library of the extension to torture; its SQL is taken from the server.
-    #[arg(long)]
-    library: PathBuf,
+    #[arg(long, required_unless_present = "portable")]
+    library: Option<PathBuf>,
+    /// The file of the portable edition, to torture that.
+    #[arg(long, conflicts_with = "library")]
+    portable: Option<PathBuf>,
     /// How much.
     #[arg(long, value_enum, default_value = "quick")]
     size: Length,
@@ -47,9 +52,9 @@ struct Arguments {
     /// Where chance begins; random if not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// End with the first finding.
-    #[arg(long)]
-    first: bool,
+    /// End when each of these checks has a finding.
+    #[arg(long, value_delimiter = ';', value_parser = |check: &str| anyhow::Ok(check.trim().to_string()))]
+    until: Vec<String>,
     /// Only these parts of a round; all if not given.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
@@ -70,9 +75,13 @@ async fn main() -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     let begun = Instant::now();
-    let server =
-        Arc::new(Server::create(&arguments.bindir, &arguments.folder, &arguments.library)?);
-    let report = Arc::new(Report::new(arguments.first));
+    let edition = match (&arguments.library, &arguments.portable) {
+        (Some(library), _) => Edition::Native(library.clone()),
+        (None, Some(file)) => Edition::Portable(file.clone()),
+        (None, None) => bail!("nothing to torture"),
+    };
+    let server = Arc::new(Server::create(&arguments.bindir, &arguments.folder, edition)?);
+    let report = Arc::new(Report::new(arguments.until.clone()));
     let outcome = rounds(&arguments, &server, &report, seed, begun).await;
     if let Err(error) = &outcome {
         let sql = error.downcast_ref::<tokio_postgres::Error>().is_some_and(|e| e.code().is_some());
@@ -105,16 +114,18 @@ async fn rounds(
     server.create_extension().await?;
     load::prepare(server).await?;
     races::prepare(server).await?;
-    let parts = match arguments.only.as_slice() {
-        [] => Part::value_variants(),
-        only => only,
+    parallel::prepare(server).await?;
+    let parts: Vec<Part> = match arguments.only.as_slice() {
+        [] => Part::value_variants().iter().copied().filter(|part| part.is_for(server)).collect(),
+        only => only.to_vec(),
     };
+    ensure!(parts.iter().all(|part| part.is_for(server)), "not of the portable edition");
     if arguments.size == Length::Quick {
-        return round(parts, server, report, seed).await;
+        return round(&parts, server, report, seed).await;
     }
     let end = Duration::from_secs(60 * arguments.minutes);
     for number in 0.. {
-        round(parts, server, report, seed.wrapping_add(1000 * number)).await?;
+        round(&parts, server, report, seed.wrapping_add(1000 * number)).await?;
         let seconds = begun.elapsed().as_secs();
         println!(
             "round {number}: {} minutes, {} operations ({} a second), {} findings",
@@ -172,6 +183,8 @@ enum Part {
     OppositeOrders,
     Model,
     Queues,
+    ParallelQueries,
+    Strangers,
     Memory,
     RacingTimeouts,
     Load,
@@ -181,24 +194,43 @@ enum Part {
     Crashes,
 }
 
+impl Part {
+    /// The rest is about the library, or its memory, or what the portable edition does not have.
+    fn is_for(self, server: &Server) -> bool {
+        use Part::*;
+        server.is_native()
+            || matches!(
+                self,
+                StoppedWaiters | AllOrNothing | OppositeOrders | Model | Queues | RacingTimeouts | Load
+            )
+    }
+}
+
+/// The portable edition gets this part of what the extension gets.
+const PORTABLE_SHARE: usize = 8;
+
 async fn part_of_a_round(
     part: Part,
     server: &Arc<Server>,
     report: &Arc<Report>,
     seed: u64,
 ) -> Result<()> {
+    // Of the portable edition, which is slower, a part of it; and what is there to compare with is known.
+    let (share, others) = match server.is_native() {
+        true => (1, [Side::Core, Side::Naive].as_slice()),
+        false => (PORTABLE_SHARE, [].as_slice()),
+    };
     match part {
         Part::StoppedWaiters => {
-            for number in 0..34 {
-                for (i, end) in
-                    [End::Timeout, End::Cancel, End::StatementTimeout].into_iter().enumerate()
-                {
-                    races::stopped(server, report, Side::AdvisoryKeys, end, 3 * number + i).await?;
-                }
+            let ends =
+                [End::Timeout, End::TimeoutInTransaction, End::Cancel, End::StatementTimeout];
+            for number in 0..104 / share {
+                let end = ends[number % ends.len()];
+                races::stopped(server, report, Side::AdvisoryKeys, end, number).await?;
             }
-            for side in [Side::Core, Side::Naive] {
+            for side in others {
                 for number in 0..10 {
-                    races::stopped(server, report, side, End::Timeout, 1000 + number).await?;
+                    races::stopped(server, report, *side, End::Timeout, 1000 + number).await?;
                 }
             }
         }
@@ -212,16 +244,33 @@ async fn part_of_a_round(
             queue::in_order(server, report, 10).await?;
             queue::on_time(server, report, 200).await?;
         }
+        Part::ParallelQueries => {
+            parallel::workers_fail(server, report, 2, seed).await?;
+            parallel::calls_in_workers(server, report).await?;
+        }
+        Part::Strangers => {
+            let server = server.preloading("strangers", strangers::SETTINGS)?;
+            let outcome = strangers::look_and_loop(&server, report).await;
+            server.stop()?;
+            outcome?;
+        }
         Part::Memory => leaks::memory(server, report).await?,
         Part::RacingTimeouts => {
-            races::timeouts(server, report, Side::AdvisoryKeys, 10_000, seed).await?;
-            for side in [Side::Core, Side::Naive] {
-                races::timeouts(server, report, side, 1_000, seed).await?;
+            let count = 10_000 / share as u64;
+            races::timeouts(server, report, Side::AdvisoryKeys, count, seed).await?;
+            for side in others {
+                races::timeouts(server, report, *side, 1_000, seed).await?;
             }
         }
         Part::Load => {
-            let size =
-                Size { clients: 32, operations: 200_000, cancels: 5_000, terminations: 200, seed };
+            let share = share as u64;
+            let size = Size {
+                clients: 32,
+                operations: 200_000 / share,
+                cancels: 5_000 / share,
+                terminations: 200 / share,
+                seed,
+            };
             load::run(server.clone(), report.clone(), size).await?;
         }
         Part::RandomArguments => fuzz::run(server, report, 10_000, seed).await?,

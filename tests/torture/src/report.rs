@@ -25,13 +25,13 @@ struct Contents {
 /// Counts and findings, shared by all tasks.
 pub struct Report {
     contents: Mutex<Contents>,
-    /// The first finding is enough.
-    first_only: bool,
+    /// Findings of all these checks are enough; if there are none, nothing is.
+    until: Vec<String>,
 }
 
 impl Report {
-    pub fn new(first_only: bool) -> Self {
-        Self { contents: Mutex::default(), first_only }
+    pub fn new(until: Vec<String>) -> Self {
+        Self { contents: Mutex::default(), until }
     }
 
     /// Says what was tortured.
@@ -79,7 +79,9 @@ impl Report {
 
     /// Is there no need to go on?
     pub fn enough(&self) -> bool {
-        self.first_only && self.findings() > 0
+        let contents = self.lock();
+        let found = |check: &String| contents.findings.iter().any(|finding| finding.check == check);
+        !self.until.is_empty() && self.until.iter().all(found)
     }
 
     pub fn findings(&self) -> usize {

@@ -8,12 +8,20 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Config, NoTls};
 
+/// What is tortured.
+#[derive(Clone)]
+pub enum Edition {
+    /// The extension, with this library; its SQL is what is installed.
+    Native(PathBuf),
+    /// This file.
+    Portable(PathBuf),
+}
+
 /// A server in a folder of its own, on a Unix socket there.
 pub struct Server {
     bindir: PathBuf,
     pub folder: PathBuf,
-    /// The library of the extension that is tortured.
-    library: PathBuf,
+    edition: Edition,
 }
 
 /// Settings under which there is something to torture: many clients, quick deadlock checks, a lock
@@ -29,21 +37,42 @@ restart_after_crash = on
 
 impl Server {
     /// Makes a new server in the folder, which must be empty, and starts it.
-    pub fn create(bindir: &Path, folder: &Path, library: &Path) -> Result<Self> {
-        let server = Self { bindir: bindir.into(), folder: folder.into(), library: library.into() };
-        server.run(
+    pub fn create(bindir: &Path, folder: &Path, edition: Edition) -> Result<Self> {
+        let server = Self { bindir: bindir.into(), folder: folder.into(), edition };
+        server.begin("")?;
+        Ok(server)
+    }
+
+    /// Another server, in a folder inside this one's, whose processes all have the library from the start.
+    pub fn preloading(&self, folder: &str, settings: &str) -> Result<Self> {
+        let folder = self.folder.join(folder);
+        let _ = std::fs::remove_dir_all(&folder);
+        let server = Self { bindir: self.bindir.clone(), folder, edition: self.edition.clone() };
+        server.begin(&format!("shared_preload_libraries = 'advisory_keys'\n{settings}"))?;
+        Ok(server)
+    }
+
+    fn begin(&self, settings: &str) -> Result<()> {
+        self.run(
             "initdb",
             &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
         )?;
-        server.configure(SETTINGS)?;
-        server.start()?;
-        Ok(server)
+        let libraries = format!("dynamic_library_path = '{}:$libdir'", self.folder.display());
+        self.configure(&format!("{SETTINGS}{libraries}\n{settings}\n"))?;
+        if self.is_native() {
+            self.replace_library()?;
+        }
+        self.start()
+    }
+
+    pub fn is_native(&self) -> bool {
+        matches!(self.edition, Edition::Native(_))
     }
 
     /// A standby of this server, in a folder beside it.
     pub fn standby(&self) -> Result<Self> {
         let folder = self.folder.join("standby");
-        let standby = Self { bindir: self.bindir.clone(), folder, library: self.library.clone() };
+        let standby = Self { bindir: self.bindir.clone(), folder, edition: self.edition.clone() };
         let _ = std::fs::remove_dir_all(&standby.folder);
         let host = self.folder.display().to_string();
         standby.run(
@@ -64,32 +93,35 @@ impl Server {
         )?)
     }
 
-    /// Creates the extension with a copy of the library in the server's folder, so that it can be
-    /// replaced there, and so that what is tortured need not be what is installed.
+    /// Makes the functions. Those of the extension are found in a copy of the library in the server's folder, so
+    /// that it can be replaced there, and so that what is tortured need not be what is installed.
     pub async fn create_extension(&self) -> Result<()> {
-        self.replace_library()?;
-        let (mut client, _) = self.connect_patiently().await?;
-        let transaction = client.transaction().await?;
-        transaction.batch_execute("CREATE EXTENSION advisory_keys").await?;
-        let functions = transaction
-            .execute(
-                "UPDATE pg_proc SET probin = $1 WHERE probin = 'advisory_keys'",
-                &[&self.copy_of_library().display().to_string()],
-            )
-            .await?;
-        ensure!(functions > 0, "the extension does not refer to its library as it did");
-        Ok(transaction.commit().await?)
+        let (client, pid) = self.connect_patiently().await?;
+        if let Edition::Portable(file) = &self.edition {
+            return Ok(client.batch_execute(&std::fs::read_to_string(file)?).await?);
+        }
+        client.batch_execute("CREATE EXTENSION advisory_keys").await?;
+        self.loaded_library(pid).map(drop)
+    }
+
+    /// The inode of the copy of the library that a process has loaded.
+    pub fn loaded_library(&self, pid: i32) -> Result<String> {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        let path = self.copy_of_library().display().to_string();
+        // "addresses permissions offset device inode path", and " (deleted)" once it was replaced
+        let line = maps.lines().find(|line| line.contains(&path)).context("not loaded")?;
+        Ok(line.split_whitespace().nth(4).context("no inode")?.to_string())
     }
 
     /// Puts a new copy of the library in place of the one there, as packages do on an upgrade.
     pub fn replace_library(&self) -> Result<()> {
         let new = self.folder.join("new.so");
-        std::fs::copy(&self.library, &new).context("no library")?;
+        let Edition::Native(library) = &self.edition else { bail!("there is no library") };
+        std::fs::copy(library, &new).context("no library")?;
         Ok(std::fs::rename(new, self.copy_of_library())?)
     }
 
-    /// What the functions of the extension refer to.
-    pub fn copy_of_library(&self) -> PathBuf {
+    fn copy_of_library(&self) -> PathBuf {
         self.folder.join("advisory_keys.so")
     }
 
@@ -178,11 +210,16 @@ impl Server {
 
 /// A connection through the socket in the folder.
 pub async fn dial(folder: &Path, port: u16) -> Result<Client> {
-    let mut config = Config::new();
-    config.host_path(folder).port(port).user("postgres").dbname("postgres");
-    let (client, connection) = config.connect(NoTls).await?;
+    let (client, connection) = config(folder, port, "postgres").connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// How a role connects.
+pub fn config(folder: &Path, port: u16, role: &str) -> Config {
+    let mut config = Config::new();
+    config.host_path(folder).port(port).user(role).dbname("postgres");
+    config
 }
 
 /// Tries again until it succeeds.
