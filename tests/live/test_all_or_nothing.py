@@ -145,12 +145,11 @@ def test_the_same_call_succeeds_once_the_way_is_free(connect, level):
     assert held_keys(blocker, pid_of(waiter)) == sorted((name_key(*name), "ExclusiveLock") for name in NAMES)
 
 
-@levels
-def test_what_a_failing_call_held_for_a_moment_others_get(connect, level):
+def test_what_a_failing_call_held_for_a_moment_others_get(connect):
     """Others wait for a key that the call holds while it waits for another one."""
     blocker, waiter, third = connect(), connect(), connect()
     blocker.execute("SELECT lock_keys(%s, session => true)", [BLOCKED])
-    locking = Background(waiter, call_of("try_lock_keys", level, "exclusive", "'60s'"), [NAMES])
+    locking = Background(waiter, call_of("try_lock_keys", "session", "exclusive", "'60s'"), [NAMES])
     wait_until_waiting(blocker, pid_of(waiter))
     others = Background(third, "SELECT try_lock_keys(%s, timeout => '60s')", [FIRST])
     wait_until_waiting(blocker, pid_of(third))

@@ -201,7 +201,13 @@ impl Part {
         server.is_native()
             || matches!(
                 self,
-                StoppedWaiters | AllOrNothing | OppositeOrders | Model | Queues | RacingTimeouts | Load
+                StoppedWaiters
+                    | AllOrNothing
+                    | OppositeOrders
+                    | Model
+                    | Queues
+                    | RacingTimeouts
+                    | Load
             )
     }
 }

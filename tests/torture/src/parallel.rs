@@ -230,9 +230,7 @@ impl Team {
         if case.moment == Moment::AtOnce {
             self.observer.batch_execute(&fail).await?;
         }
-        self.leader
-            .batch_execute(&format!("SET lock_timeout = '{}'", case.lock_timeout()))
-            .await?;
+        self.leader.batch_execute(&format!("SET lock_timeout = '{}'", case.lock_timeout())).await?;
         let (leader, statement) = (self.leader.clone(), self.statement(case));
         let answer = tokio::spawn(async move { leader.query_one(&statement, &[]).await });
         if case.moment != Moment::AtOnce {
@@ -286,7 +284,10 @@ impl Team {
         self.check_locks(report, case).await?;
 
         if matches!(case.moment, Moment::AtOnce | Moment::Before) {
-            let waits = format!("EXISTS (SELECT FROM pg_locks WHERE pid = {} AND NOT granted)", self.next_pid);
+            let waits = format!(
+                "EXISTS (SELECT FROM pg_locks WHERE pid = {} AND NOT granted)",
+                self.next_pid
+            );
             let still = truth(&self.observer, &waits).await?;
             report.expect(still, "parallel queries", || {
                 format!("{case:?}: the lock was granted while it was held")
@@ -430,7 +431,9 @@ pub async fn calls_in_workers(server: &Server, report: &Report) -> Result<()> {
         let statement = format!("SELECT max(runs({pid}, 'SELECT {call}')) FROM parallel_rows");
         let answer = client.query_one(&statement, &[]).await;
         let code = answer.as_ref().err().map_or("no error", state);
-        report.expect(code == "25000", "parallel queries", || format!("{code} from {call} in a worker"));
+        report.expect(code == "25000", "parallel queries", || {
+            format!("{code} from {call} in a worker")
+        });
         let none = "NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')";
         report.expect(truth(&client, none).await?, "result and reality", || {
             format!("{call} in a worker has left a lock")

@@ -60,7 +60,9 @@ fn looks(key: i64) -> Vec<String> {
     .into();
     looks.push(format!("SELECT advisory_key_name({key})"));
     looks.push(format!("SELECT looks_for_others({key})"));
-    looks.push(format!("SET ROLE other; SELECT * FROM advisory_locks; SELECT advisory_key_name({key})"));
+    looks.push(format!(
+        "SET ROLE other; SELECT * FROM advisory_locks; SELECT advisory_key_name({key})"
+    ));
     looks.push("RESET ROLE".into());
     looks
 }
@@ -169,10 +171,8 @@ impl Scene<'_> {
     /// The owner locks a name at session level; its key.
     async fn lock(&self, number: usize) -> Result<i64> {
         let name = secret(number);
-        let statement = format!(
-            "SELECT lock_keys(ARRAY['{}', '{}'], session => true)",
-            name[0], name[1]
-        );
+        let statement =
+            format!("SELECT lock_keys(ARRAY['{}', '{}'], session => true)", name[0], name[1]);
         self.owner.client.batch_execute(&statement).await?;
         Ok(key_of(&name))
     }
@@ -242,8 +242,12 @@ impl Scene<'_> {
             self.stranger_looks(&wait, &self.spy, key).await;
             // Long enough for the line of log_lock_waits, which comes to those who ask for it.
             tokio::time::sleep(Duration::from_millis(70)).await;
-            let cancel = self.spy.sees(&format!("SELECT pg_cancel_backend({})", self.agent.pid)).await;
-            ensure!(cancel.starts_with('t'), "the stranger cannot cancel a session of its own: {cancel}");
+            let cancel =
+                self.spy.sees(&format!("SELECT pg_cancel_backend({})", self.agent.pid)).await;
+            ensure!(
+                cancel.starts_with('t'),
+                "the stranger cannot cancel a session of its own: {cancel}"
+            );
             let answer = waiting.await?;
             self.report.expect(answer.contains("still waiting"), "strangers", || {
                 format!("{wait}: no line about a long wait: {answer}")
