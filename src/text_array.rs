@@ -279,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_name_may_have_been_cut_to_is_found() {
+        for (length, found) in [(59, None), (60, Some(60)), (63, Some(63)), (64, None)] {
+            let part = vec![b'x'; length];
+            let body = body(&[2], 1, &[Some(b"a"), Some(&part)]);
+            assert_eq!(TextArray::parse(&body).unwrap().length_of_cut_name(), found);
+        }
+    }
+
+    #[test]
     fn rejects_what_is_no_key() {
         assert_eq!(read(&body(&[], 1, &[])), Err(Invalid::Empty));
         assert_eq!(read(&body(&[1, 1, 1], 1, &[Some(b"a")])), Err(Invalid::Dimensions(3)));

@@ -56,6 +56,9 @@ pub fn check(mut array: Array) {
         assert_eq!(read.dimensions(), 1 + u8::from(array.two_dimensions));
         assert_eq!((read.rows(), read.columns()), (array.parts.len() / columns, columns));
 
+        let mut lengths = array.parts.iter().map(|part| part.bytes.len());
+        assert_eq!(read.length_of_cut_name(), lengths.find(|length| (60..=63).contains(length)));
+
         let mut parts = read.parts();
         for expected in array.parts.chunks(columns) {
             let bytes: Vec<&[u8]> = expected.iter().map(|part| part.bytes).collect();
