@@ -277,7 +277,7 @@ impl Team {
             }
         }
         let Ok(answer) = tokio::time::timeout(ANSWER, answer).await else {
-            report.finding("waits that never end", format!("{case:?}"));
+            report.finding("parallel queries", format!("{case:?}: no answer"));
             bail!("the leader has not answered");
         };
         self.check_answer(report, case, answer?);
