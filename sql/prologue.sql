@@ -4,6 +4,7 @@ DO $$
 DECLARE
   lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   home pg_catalog.text;
+  owner pg_catalog.oid;
 BEGIN
   -- One installation at a time, of both editions: this is advisory_key('{ADVISORY-KEYS,install}').
   BEGIN
@@ -20,17 +21,20 @@ BEGIN
   END;
 
   -- With both editions in one database it would be the search_path that decides which one is called.
-  SELECT pronamespace::pg_catalog.regnamespace INTO home FROM pg_catalog.pg_proc
+  -- That of a role who may install neither here is no reason to refuse, it only has the name.
+  SELECT pronamespace::pg_catalog.regnamespace, proowner INTO home, owner FROM pg_catalog.pg_proc
     WHERE proname OPERATOR(pg_catalog.=) '_advisory_keys_lock'
       -- text[], interval, boolean, boolean; as an array it would count from 0, and equal no other.
       AND proargtypes OPERATOR(pg_catalog.=) '1009 1186 16 16'::pg_catalog.oidvector
+      AND pg_catalog.has_database_privilege(proowner, pg_catalog.current_database()::pg_catalog.text, 'CREATE')
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS space
         WHERE space.oid OPERATOR(pg_catalog.=) pronamespace AND pg_catalog.starts_with(space.nspname::pg_catalog.text, 'pg_temp_'))
     LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'the portable edition of advisory_keys is installed in this database'
       USING ERRCODE = 'object_not_in_prerequisite_state',
-            DETAIL = pg_catalog.format('It is in the schema %s, and has the same functions as the extension.', home),
+            DETAIL = pg_catalog.format('It is in the schema %s, belongs to %I, and has the same functions as the extension.',
+              home, pg_catalog.pg_get_userbyid(owner)),
             HINT = 'Drop it first; its file says how.';
   END IF;
 END $$;

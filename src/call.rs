@@ -25,12 +25,14 @@ impl Call<'_> {
         // looked at as what its tag says it is (src/include/nodes/primnodes.h).
         unsafe {
             let call = self.expression();
-            if !is(call, NodeTag::T_FuncExpr) {
-                return false;
-            }
-            let Some(mut argument) = first((*call.cast::<pg_sys::FuncExpr>()).args) else {
+            let arguments = if is(call, NodeTag::T_FuncExpr) {
+                (*call.cast::<pg_sys::FuncExpr>()).args
+            } else if is(call, NodeTag::T_OpExpr) {
+                (*call.cast::<pg_sys::OpExpr>()).args
+            } else {
                 return false;
             };
+            let Some(mut argument) = first(arguments) else { return false };
             while is(argument, NodeTag::T_RelabelType) {
                 argument = (*argument.cast::<pg_sys::RelabelType>()).arg.cast();
             }
@@ -43,10 +45,11 @@ impl Call<'_> {
     /// Is this call all that the statement does which the client sent: `SELECT` of it and nothing else?
     pub fn is_whole_statement(self) -> bool {
         // SAFETY: as above; the active portal (src/include/utils/portal.h) is the one that runs the
-        // client's statement, or NULL, and so is its plan if it has none to execute.
+        // client's statement, or a cursor of a function, or NULL, and so is its plan if it has none to
+        // execute.
         unsafe {
             let portal = pg_sys::ActivePortal;
-            if portal.is_null() || (*portal).queryDesc.is_null() {
+            if portal.is_null() || (*portal).queryDesc.is_null() || inside_function() {
                 return false;
             }
             let planned = (*(*portal).queryDesc).plannedstmt;
@@ -77,6 +80,14 @@ impl Call<'_> {
             if function.is_null() { std::ptr::null_mut() } else { (*function).fn_expr.cast() }
         }
     }
+}
+
+/// Does a function in a procedural language run, or a DO block? They all go through SPI
+/// (`src/backend/executor/spi.c`), which answers this to whoever asks it to forget a relation that it does
+/// not know.
+fn inside_function() -> bool {
+    // SAFETY: looks a name up in a list, if there is one; it raises nothing.
+    unsafe { pg_sys::SPI_unregister_relation(c"".as_ptr()) != pg_sys::SPI_ERROR_UNCONNECTED }
 }
 
 /// # Safety

@@ -35,7 +35,7 @@ pub enum Error {
     },
     /// `session => true` where `advisory_keys.session_locks` is `off`.
     SessionLocksOff,
-    /// The session holds as many locks as `advisory_keys.max_keys_per_session` allows.
+    /// The session holds as many locks by name as `advisory_keys.max_keys_per_session` allows.
     TooManyLocks {
         /// So many does it hold.
         held: usize,
@@ -139,7 +139,7 @@ impl Error {
                 "too many advisory locks in one session",
             )
             .detail(format!(
-                "The session holds {held}, \"advisory_keys.max_keys_per_session\" allows {limit}."
+                "The session holds {held} by name, \"advisory_keys.max_keys_per_session\" allows {limit}."
             ))
             .hint(
                 "Lock something coarser than each row; the lock table is shared by all \
@@ -199,14 +199,14 @@ impl<T> OrRaise<T> for Result<T, Error> {
     }
 }
 
-/// ` is held by processes 4711 and 4712.`
+/// ` is held by process 4711 and process 4712.`
 fn in_words(holders: &Holders) -> String {
     /// So many are named, the rest are counted.
     const NAMED: usize = 8;
 
-    let Holders::Known(pids) = holders else {
-        return " is held by a session that is idle, or free now, or others wait for it before this session."
-            .into();
+    let (pids, idle) = match holders {
+        Holders::Known(pids) => (pids, None),
+        Holders::Among(pids) => (pids, Some("perhaps sessions that are idle")),
     };
     let mut names: Vec<String> = pids
         .iter()
@@ -219,7 +219,14 @@ fn in_words(holders: &Holders) -> String {
     if pids.len() > NAMED {
         names.push(format!("{} more", pids.len() - NAMED));
     }
+    if !names.is_empty() {
+        names.extend(idle.map(String::from));
+    }
     match names.as_slice() {
+        [] if idle.is_some() => {
+            " is held by a session that is idle, or free now, or others wait for it before this session."
+                .to_string()
+        }
         [] => " is free now or others wait for it before this session.".to_string(),
         [one] => format!(" is held by {one}."),
         [rest @ .., last] => format!(" is held by {} and {last}.", rest.join(", ")),
@@ -237,6 +244,8 @@ mod tests {
         assert_eq!(known(&[7, 0]), " is held by process 7 and a prepared transaction.");
         assert!(known(&[1; 10]).ends_with("process 1 and 2 more."));
         assert!(known(&[]).starts_with(" is free now"));
-        assert!(in_words(&Holders::Unknown).starts_with(" is held by a session that is idle"));
+        let among = |pids: &[i32]| in_words(&Holders::Among(pids.to_vec()));
+        assert!(among(&[]).starts_with(" is held by a session that is idle"));
+        assert_eq!(among(&[7]), " is held by process 7 and perhaps sessions that are idle.");
     }
 }

@@ -89,11 +89,12 @@ fn lock<'a>(
         warning::old_snapshot();
     }
     match request.level {
-        Level::Transaction => short_lock::granted(call),
+        // What was held before at session level is not released with the statement.
+        Level::Transaction if taken.anything_new() => short_lock::granted(call),
         Level::Session if settings::session_locks() == SessionLocks::Warn => {
             warning::session_lock_taken();
         }
-        Level::Session => {}
+        _ => {}
     }
     taken.keep();
     Ok(None)
@@ -224,7 +225,7 @@ fn keys_and_mode<'a>(
 
 /// A worker gets here in a function that is falsely labelled PARALLEL SAFE.
 #[inline]
-fn refuse_parallel_worker() -> Result<(), Error> {
+pub fn refuse_parallel_worker() -> Result<(), Error> {
     if backend::is_parallel_worker() { Err(Error::ParallelWorker) } else { Ok(()) }
 }
 

@@ -79,6 +79,12 @@ impl<'a> KeySet<'a> {
             }
             match lock.try_acquire(mode, level) {
                 Attempt::Taken => taken.new += 1,
+                // A lock of the transaction that becomes one of the session outlives the transaction.
+                Attempt::TakenAgain
+                    if level == Level::Session && lock.holds(mode).at_session_level == 1 =>
+                {
+                    taken.new += 1;
+                }
                 Attempt::TakenAgain => {}
                 Attempt::NotAvailable => {
                     if timeout == Timeout::NoWait {
@@ -140,7 +146,7 @@ pub struct Taken<'set> {
     entries: &'set [Entry],
     /// So many of the entries are held by this call.
     granted: usize,
-    /// So many of those the session did not hold before.
+    /// So many of those the session did not hold before, at session level if that was asked for.
     new: usize,
     waited: bool,
     mode: Mode,
@@ -148,6 +154,12 @@ pub struct Taken<'set> {
 }
 
 impl Taken<'_> {
+    /// Is any of them held only because of this call?
+    #[inline]
+    pub fn anything_new(&self) -> bool {
+        self.new > 0
+    }
+
     /// Had the call to wait for any of them?
     #[inline]
     pub fn waited(&self) -> bool {

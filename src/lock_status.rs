@@ -5,6 +5,7 @@
 use crate::backend::{current_database, current_user};
 use crate::encoding::is_valid;
 use crate::error::{Error, OrRaise};
+use crate::functions::refuse_parallel_worker;
 use crate::lock::Mode;
 use crate::lock_table::entries;
 use crate::name_record::{Recorded, Subject};
@@ -34,6 +35,7 @@ fn advisory_lock_status() -> TableIterator<
         name!(waiting_since, Option<TimestampWithTimeZone>),
     ),
 > {
+    refuse_parallel_worker().or_raise();
     let mut reader = Reader::default();
     TableIterator::new(entries().into_iter().map(move |entry| {
         let name = if reader.may_see(entry.pid) { reader.name_of(entry.key) } else { None };
@@ -49,9 +51,10 @@ fn advisory_lock_status() -> TableIterator<
 /// The name behind a key; NULL when it is not in the record, or not for the user to see
 /// ([`Reader::may_read`]).
 ///
-/// Errors: 22004 (NULL).
+/// Errors: 22004 (NULL), 25000 (in a parallel worker).
 #[pg_extern(volatile, parallel_restricted)]
 fn advisory_key_name(key: Option<i64>) -> Option<ServerText> {
+    refuse_parallel_worker().or_raise();
     let key = key.ok_or(Error::NullArgument("key")).or_raise();
     Reader::default().name_of(key)
 }

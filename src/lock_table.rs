@@ -72,8 +72,8 @@ pub enum Holders {
     /// These processes; 0 stands for a prepared transaction. None: it is free by now, or others wait
     /// for it in front.
     Known(Vec<i32>),
-    /// The lock alone was looked at, and no holder can be named: it may be a session that is idle.
-    Unknown,
+    /// These, and maybe sessions that are idle: the lock alone was looked at.
+    Among(Vec<i32>),
 }
 
 /// The backends other than this one that hold the lock in a mode that conflicts with `mode`.
@@ -84,13 +84,19 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
     thread_local! {
         static COPIED: Cell<Option<Instant>> = const { Cell::new(None) };
     }
+    // Who excludes shared locks holds it exclusively, and alone.
+    let alone = holders_in_transactions(lock, Mode::Shared);
+    if !alone.is_empty() {
+        return Holders::Known(alone);
+    }
+    let among = match mode {
+        Mode::Exclusive => holders_in_transactions(lock, Mode::Exclusive),
+        Mode::Shared => alone,
+    };
     let now = Instant::now();
     let recently = |copied: Instant| now.duration_since(copied) < Duration::from_secs(1);
-    if let Some(pids) = holders_in_transactions(lock, mode) {
-        return Holders::Known(pids);
-    }
-    if COPIED.get().is_some_and(recently) {
-        return Holders::Unknown;
+    if !among.is_empty() || COPIED.get().is_some_and(recently) {
+        return Holders::Among(among);
     }
     COPIED.set(Some(now));
     let me = process_id();
@@ -104,16 +110,15 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
     )
 }
 
-/// The holders that have a transaction, running or prepared; not known if there are none.
-fn holders_in_transactions(lock: &AdvisoryLock, mode: Mode) -> Option<Vec<i32>> {
+/// The holders that exclude this mode and have a transaction, running or prepared.
+fn holders_in_transactions(lock: &AdvisoryLock, mode: Mode) -> Vec<i32> {
     let mut count = 0;
     // SAFETY: GetLockConflicts() returns `count` identifiers in the current memory context.
     let holders = unsafe {
         let first = pg_sys::GetLockConflicts(lock.tag(), mode.lockmode(), &mut count);
         std::slice::from_raw_parts(first, usize::try_from(count).unwrap_or(0))
     };
-    let pids: Vec<i32> = holders.iter().filter_map(pid_of).collect();
-    (!pids.is_empty()).then_some(pids)
+    holders.iter().filter_map(pid_of).collect()
 }
 
 /// The process that runs a transaction; 0 if it is prepared, none if it has ended.

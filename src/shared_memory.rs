@@ -98,13 +98,15 @@ fn attach() -> Option<NameRecord<'static>> {
     None
 }
 
-/// Finds or makes the named segment; tried once in each backend.
+/// Finds or makes the named segment; tried once in each backend. Not in a parallel query: its leader may not
+/// begin the subtransaction that this takes.
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 #[cold]
 fn attach() -> Option<NameRecord<'static>> {
     use std::sync::atomic::AtomicBool;
     static TRIED: AtomicBool = AtomicBool::new(false);
-    if TRIED.swap(true, Ordering::Relaxed) {
+    // SAFETY: reads variables of the backend.
+    if unsafe { pg_sys::IsInParallelMode() } || TRIED.swap(true, Ordering::Relaxed) {
         return None;
     }
     segment::attach();

@@ -9,28 +9,30 @@
 //! # What can be raised while we wait
 //!
 //! `ProcSleep()` (`src/backend/storage/lmgr/proc.c`) serves interrupts while it sleeps, so whatever
-//! `ProcessInterrupts()` (`src/backend/tcop/postgres.c`) can raise can come out of the wait; the same from
-//! Postgres 15 to 19:
+//! `ProcessInterrupts()` (`src/backend/tcop/postgres.c`) can raise can come out of the wait. From Postgres 15 to
+//! 19 these are:
 //!
-//! - 55P03, our timer, 57014, cancel and `statement_timeout`: raised after `LockErrorCleanup()` has taken us out
+//! - 55P03, our timer, and 57014, cancel and `statement_timeout`: raised after `LockErrorCleanup()` has taken us out
 //!   of the queue, or recorded the grant if it had come.
 //! - In the leader of a parallel query, *any* error of a worker, with the worker's own SQLSTATE, 55P03 and 57014
-//!   among them (`HandleParallelMessages()` in `src/backend/access/transam/parallel.c`, in 15 to 17
-//!   `HandleParallelMessage()`; other background workers' messages take the same way in 16 and later): raised
-//!   **without** `LockErrorCleanup()`. We are still in the queue, and the lock can still be granted to us.
-//! - On a standby, a conflict with recovery (40001, 40P01, 55006, 57014, 57P04).
-//! - Termination, `transaction_timeout` (17), a lost client: FATAL, which ends the process and does not come back.
+//!   among them (`HandleParallelMessages()` in `src/backend/access/transam/parallel.c`, `ProcessParallelMessages()`
+//!   in 19), and from 16 on in the same way those of parallel apply workers, in 19 of more: raised **without**
+//!   `LockErrorCleanup()`. We are still in the queue, and the lock can still be granted to us.
+//! - What absorbing a barrier raises (`ProcessProcSignalBarrier()`), without the clean-up as well.
+//! - On a standby, a conflict with recovery (40001, 40P01).
+//! - Termination, `transaction_timeout` (17), a lost client, most conflicts on a standby: FATAL, which ends the
+//!   process and does not come back.
 //!
 //! 40P01, a deadlock, is raised once `ProcSleep()` has left the queue; 53200, no room in the lock table, before it enters.
-//! And any of the callbacks that add CONTEXT to a message of `log_lock_waits`, and any hook that sees it, may raise what
-//! it likes.
+//! A message of `log_lock_waits` serves interrupts too, and the callbacks that add CONTEXT to it, and hooks that see
+//! it, may raise what they like.
 //!
 //! So after an error nothing is known until `LockErrorCleanup()` (`src/backend/storage/lmgr/proc.c`) was called, which
 //! does nothing if it was called before. And an error is our timeout only if our timer is what raised it, whatever its
-//! SQLSTATE says: see [`LockTimer::has_raised`].
+//! SQLSTATE says: see [`LockTimer`].
 //!
-//! Catching that one without a subtransaction is safe, because it is raised in the wait loop with no
-//! other resource acquired since we called.
+//! Catching that one without a subtransaction is safe, because it is raised in the wait loop, or in our own check for
+//! interrupts, with no other resource acquired since we called.
 #![allow(unsafe_code)]
 
 use crate::error::Error;
@@ -72,46 +74,67 @@ pub fn wait(
 /// Waits in the queue once, at most `limit` milliseconds (0: no limit); is the lock held now?
 fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context: &CStr) -> bool {
     let timer = LockTimer::before_wait();
-    let statement_timer = is_active(STATEMENT_TIMEOUT);
     let give_back = || {
         if lock.held(mode) {
             lock.release(mode, level);
         }
     };
-    let locked = PgTryBuilder::new(AssertUnwindSafe(|| {
-        with_error_context(context, || {
-            {
+    let in_time = unless_timed_out(
+        || timer.raised_in_wait(),
+        give_back,
+        || {
+            with_error_context(context, || {
                 let _limited = LockTimeout::set(limit);
                 lock.acquire(mode, level);
-            }
-            // A timer that fired while the lock was being granted is served here, not later in
-            // the caller's statement.
-            pgrx::check_for_interrupts!();
-        });
+            });
+        },
+    );
+    if !in_time {
+        return lock.held(mode);
+    }
+    // A timer that fired while the lock was being granted is served here, not later in the caller's
+    // statement: it is held all the same.
+    let fired = LockTimer::has_fired();
+    unless_timed_out(|| fired, give_back, check_for_interrupts);
+    true
+}
+
+/// Does the work; false if our timer ended it, which `timer_raised` knows if the error is one of a timer.
+/// Every other error goes on once the lock was given back.
+fn unless_timed_out(
+    timer_raised: impl Fn() -> bool,
+    give_back: impl Fn(),
+    work: impl FnOnce(),
+) -> bool {
+    let statement_timer = is_active(STATEMENT_TIMEOUT);
+    let catch = AssertUnwindSafe((timer_raised, &give_back));
+    let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
+        work();
         Ok(true)
     }))
     .catch_others(|error| {
+        let (timer_raised, give_back) = &*catch;
         let timed_out =
-            sqlstate(&error) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && timer.has_raised();
+            sqlstate(&error) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && timer_raised();
         // SAFETY: takes this backend out of the queue, or records the grant; it raises nothing.
         unsafe { pg_sys::LockErrorCleanup() };
-        if timed_out {
-            // Core raised this before it looked at what else was pending, and counts on the end of the
-            // transaction. We go on, so it has to look again: a leader that misses the last message of its
-            // worker waits for it for ever.
-            // SAFETY: a flag, which signal handlers set too.
-            unsafe { pg_sys::InterruptPending = 1 };
-            // Both timers may have fired, and core serves one of them only.
-            if statement_timer && !is_active(STATEMENT_TIMEOUT) {
-                return Err(Error::StatementTimeout);
-            }
-            return Ok(lock.held(mode));
+        if !timed_out {
+            give_back();
+            error.rethrow()
         }
-        give_back();
-        error.rethrow()
+        // Core raised this before it looked at what else was pending, and counts on the end of the
+        // transaction. We go on, so it has to look again: a leader that misses the last message of its
+        // worker waits for it for ever.
+        // SAFETY: a flag, which signal handlers set too.
+        unsafe { pg_sys::InterruptPending = 1 };
+        // Both timers may have fired, and core serves one of them only.
+        if statement_timer && !is_active(STATEMENT_TIMEOUT) {
+            return Err(Error::StatementTimeout);
+        }
+        Ok(false)
     })
     .execute();
-    locked.unwrap_or_else(|error| {
+    outcome.unwrap_or_else(|error| {
         give_back();
         error.raise()
     })
@@ -176,7 +199,8 @@ fn is_active(timer: c_int) -> bool {
     unsafe { timers::get_timeout_active(timer) }
 }
 
-/// The timer that core sets at the beginning of a wait, from the variable behind `lock_timeout`.
+/// The timer that core sets at the beginning of a wait, from the variable behind `lock_timeout`, and
+/// ends when the lock is granted.
 struct LockTimer {
     /// When it was set last before the wait.
     set_before: pg_sys::TimestampTz,
@@ -192,14 +216,20 @@ impl LockTimer {
         unsafe { timers::get_timeout_start_time(LOCK_TIMEOUT) }
     }
 
-    /// Has the timer of this wait raised its error? To be asked before `LockErrorCleanup()`, which ends it.
-    ///
-    /// It was set by the wait; it is no longer running, so it has fired; and the note that it fired was
-    /// taken away, which only `ProcessInterrupts()` does, when it raises the error for it.
-    fn has_raised(&self) -> bool {
+    /// Has it fired, and nobody has served that yet?
+    fn has_fired() -> bool {
         // SAFETY: as in `is_active`.
-        let noted = unsafe { timers::get_timeout_indicator(LOCK_TIMEOUT, false) };
-        Self::last_set() != self.set_before && !is_active(LOCK_TIMEOUT) && !noted
+        unsafe { timers::get_timeout_indicator(LOCK_TIMEOUT, false) }
+    }
+
+    /// Has it raised its error in the wait, before the lock was granted? To be asked before
+    /// `LockErrorCleanup()`, which ends it.
+    ///
+    /// It was set by the wait; it is no longer running, so it has fired, as nothing else ends it before the
+    /// grant; and the note of that was taken away, which only `ProcessInterrupts()` does, when it raises the
+    /// error for it.
+    fn raised_in_wait(&self) -> bool {
+        Self::last_set() != self.set_before && !is_active(LOCK_TIMEOUT) && !Self::has_fired()
     }
 }
 
@@ -211,8 +241,8 @@ fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
     }
 }
 
-/// What is added to whatever Postgres reports during a wait: errors, and the log lines of
-/// `log_lock_waits`. It is put together before the wait, when it is still safe to look things up.
+/// What is added to what Postgres reports during a wait: errors, and the log lines of `log_lock_waits`; not to
+/// an error of a parallel worker, which brings its own CONTEXT. It is put together before the wait, when it is still safe to look things up.
 fn context_line(subject: &NamedKey<'_>) -> CString {
     let mut line = b"while locking advisory key ".to_vec();
     line.extend(subject.describe());

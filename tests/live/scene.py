@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import threading
 import time
 import uuid
@@ -20,6 +21,10 @@ PATIENCE = 20
 
 PORTABLE = os.environ.get("EDITION") == "portable"
 """Is it the portable edition that is tested?"""
+
+MAJOR = int(re.match(r"PostgreSQL (\d+)", subprocess.run(
+    [os.environ["PG_CONFIG"], "--version"], check=True, capture_output=True, text=True
+).stdout)[1])
 
 PORTABLE_SQL = pathlib.Path(__file__).parents[2] / "sql" / "portable.sql"
 

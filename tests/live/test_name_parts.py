@@ -65,6 +65,13 @@ def test_an_index_over_catalog_names_stays_possible(db):
         db.execute("INSERT INTO relations VALUES ('public', %s)", [LONG])
 
 
+def test_a_call_by_an_operator_is_seen_too(connect, db):
+    db.execute("CREATE OPERATOR pg_temp.!!! (FUNCTION = advisory_key, RIGHTARG = text[])")
+    assert db.execute("SELECT OPERATOR(pg_temp.!!!) ARRAY['order', '42']").fetchone() == (name_key("order", "42"),)
+    with pytest.raises(psycopg.errors.DatatypeMismatch):
+        db.execute("SELECT OPERATOR(pg_temp.!!!) ARRAY[current_user, r] FROM long_names")
+
+
 def test_a_call_inside_a_function_is_seen_too(db):
     db.execute("""
         CREATE FUNCTION pg_temp.locks(r text) RETURNS boolean LANGUAGE plpgsql AS $$

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import threading
 import uuid
 
@@ -10,15 +9,11 @@ import psycopg
 import pytest
 
 from scene import (
-    Background, connections, name_key, native_only, pid_of, scratch_database, wait_until, wait_until_waiting,
+    MAJOR, Background, connections, name_key, native_only, pid_of, scratch_database, wait_until, wait_until_waiting,
 )
 from server import Server
 
 # Which may say 15.20 or 19rc1.
-MAJOR = int(re.match(r"PostgreSQL (\d+)", subprocess.run(
-    [os.environ["PG_CONFIG"], "--version"], check=True, capture_output=True, text=True
-).stdout)[1])
-
 pytestmark = native_only("names need shared memory")
 
 SMALL = 64

@@ -49,6 +49,19 @@ def test_a_prepared_transaction_is_always_named(connect, refused):
 
 
 @native_only("there the whole lock table is looked at each time")
+def test_idle_sessions_beside_one_in_a_transaction_are_not_forgotten(connect, refused):
+    idle, holder, db = connect(), connect(autocommit=False), connect()
+    idle.execute("SELECT lock_keys(%s, shared => true, session => true)", [NAME])
+    holder.execute("SELECT lock_keys(%s, shared => true)", [NAME])
+    assert refused(db) == f"is held by process {pid_of(holder)} and perhaps sessions that are idle."
+    holder.rollback()
+    # An exclusive holder has nobody beside it.
+    idle.execute("SELECT unlock_keys(%s, shared => true)", [NAME])
+    holder.execute("SELECT lock_keys(%s)", [NAME])
+    assert refused(db) == f"is held by process {pid_of(holder)}."
+
+
+@native_only("there the whole lock table is looked at each time")
 def test_an_idle_session_is_named_once_a_second(connect, refused):
     holder, db, other = connect(), connect(), connect()
     holder.execute("SELECT lock_keys(%s, session => true)", [NAME])

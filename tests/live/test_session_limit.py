@@ -39,7 +39,7 @@ def test_one_more_than_allowed_is_refused_and_says_why(limited, connect, level):
     db.execute("SAVEPOINT s")
     told = refused(db, f"SELECT try_lock_keys('{{eleventh}}', session => {level == 'session'})")
     assert told.message_primary == "too many advisory locks in one session"
-    assert told.message_detail == 'The session holds 10, "advisory_keys.max_keys_per_session" allows 10.'
+    assert told.message_detail == 'The session holds 10 by name, "advisory_keys.max_keys_per_session" allows 10.'
     db.execute("ROLLBACK TO s")
     assert len(held_keys(connect(), pid_of(db))) == 10
     # Locking again is nothing new.
@@ -95,6 +95,55 @@ def test_what_a_savepoint_gave_back_makes_room(limited):
     limited.execute("ROLLBACK TO s")
     lock_many(limited, "transaction", 11, 15)
     refused(limited, "SELECT lock_keys('{one,more}')")
+
+
+def test_savepoints_are_followed_beside_locks_of_core(limited):
+    """Then the lock table cannot tell whose locks are left."""
+    limited.execute("SELECT pg_advisory_lock(i) FROM generate_series(1, 10) AS i")
+    limited.execute("BEGIN")
+    for _ in range(3):
+        limited.execute("SAVEPOINT s")
+        lock_many(limited, "transaction", 1, 5)
+        limited.execute("SAVEPOINT inner_s")
+        lock_many(limited, "transaction", 6, 10)
+        limited.execute("ROLLBACK TO s")
+        lock_many(limited, "transaction", 1, 5)
+        limited.execute("SAVEPOINT kept; RELEASE kept")
+        lock_many(limited, "transaction", 6, 10)
+        limited.execute("ROLLBACK TO s")
+    limited.execute("SAVEPOINT s")
+    lock_many(limited, "transaction", 1, 10)
+    limited.execute("RELEASE s")
+    refused(limited, "SELECT lock_keys('{one,more}')")
+
+
+def test_a_lock_of_the_transaction_that_becomes_one_of_the_session_counts_on(limited, connect):
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        limited.execute("""
+            DO $$ BEGIN
+                FOR i IN 1 .. 50 LOOP
+                    PERFORM lock_keys(ARRAY['c', i::text]);
+                    PERFORM lock_keys(ARRAY['c', i::text], session => true);
+                    COMMIT;
+                END LOOP;
+            END $$""")
+    # The eleventh one was held for the transaction only.
+    assert len(held_keys(connect(), pid_of(limited))) <= 10
+
+
+def test_who_was_refused_gets_a_lock_once_there_is_room(limited):
+    """Also right away, in the same transaction."""
+    limited.execute("BEGIN")
+    lock_many(limited, "transaction", 1, 5)
+    limited.execute("SAVEPOINT s")
+    refused(limited, MANY.format(session=False, first=6, last=11))
+    limited.execute("ROLLBACK TO s")
+    lock_many(limited, "transaction", 6, 10)
+    limited.execute("ROLLBACK")
+    lock_many(limited, "session", 1, 10)
+    refused(limited, "SELECT lock_keys('{one,more}', session => true)")
+    limited.execute("SELECT pg_advisory_unlock_all()")
+    lock_many(limited, "session", 1, 10)
 
 
 def test_calls_that_fail_do_not_count(limited, connect):

@@ -67,6 +67,8 @@ def test_a_prepared_statement_is_warned_of_too(session):
     "SELECT try_lock_keys('{short}') FROM generate_series(1, 2)",
     "SELECT try_lock_keys('{short}') AND holds_keys('{short}')",
     "SELECT count(*) FROM pg_class WHERE relname = 'pg_class' AND try_lock_keys('{short}')",
+    "DO $$ DECLARE r record; BEGIN FOR r IN SELECT try_lock_keys('{short}') LOOP PERFORM pg_sleep(0); END LOOP; END $$",
+    "DO $$ DECLARE c CURSOR FOR SELECT lock_keys('{short}'); r record; BEGIN OPEN c; FETCH c INTO r; END $$",
 ])
 def test_a_lock_that_serves_something_is_not_warned_of(session, statement):
     session.execute(statement)
@@ -79,6 +81,20 @@ def test_a_function_that_locks_and_works_is_not_warned_of(session):
         BEGIN PERFORM lock_keys('{short}'); RETURN holds_keys('{short}'); END $$""")
     assert session.execute("SELECT pg_temp.works()").fetchone() == (True,)
     assert session.notices == []
+
+
+def test_a_lock_that_the_session_holds_besides_is_not_warned_of(session):
+    session.execute("SELECT lock_keys('{short}', session => true)")
+    session.execute(CALLS[0])
+    assert session.notices == []
+    session.execute(CALLS[2])  # one of the two is released
+    assert session.notices == ["25P01"]
+
+
+def test_execute_is_warned_of_too(session):
+    session.execute("PREPARE short AS SELECT try_lock_keys('{short}')")
+    session.execute("EXECUTE short")
+    assert session.notices == ["25P01"]
 
 
 def test_a_lock_that_was_refused_is_not_warned_of(connect, session):

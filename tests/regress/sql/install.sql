@@ -64,6 +64,17 @@ CREATE FUNCTION _advisory_keys_lock() RETURNS bigint RETURN 1;
 CREATE EXTENSION advisory_keys;
 SELECT try_lock_keys('{a}');
 ROLLBACK;
+-- Nor does one of a role that could not install it.
+CREATE ROLE regress_ak_stranger;
+BEGIN;
+DROP EXTENSION advisory_keys;
+CREATE SCHEMA regress_ak_schema AUTHORIZATION regress_ak_stranger;
+SET ROLE regress_ak_stranger;
+CREATE FUNCTION regress_ak_schema._advisory_keys_lock(text[], interval, boolean, boolean) RETURNS bigint RETURN 1;
+RESET ROLE;
+CREATE EXTENSION advisory_keys;
+ROLLBACK;
+DROP ROLE regress_ak_stranger;
 
 -- What is installed is the current version.
 SELECT count(*) AS not_current FROM pg_available_extensions
