@@ -419,6 +419,31 @@ def test_no_wrong_name_is_ever_shown_under_load_and_crashes(small_server):
         assert db.execute("SELECT count(*) FROM advisory_locks").fetchone() == (0,)
 
 
+@pytest.mark.skipif(MAJOR < 17, reason="there the record is there from the start, or never")
+def test_a_first_call_in_the_leader_of_a_parallel_query_puts_the_record_off():
+    """Attaching to it takes a subtransaction, which is not allowed there."""
+    server = Server(log_min_messages="log")
+    try:
+        with server.connect() as db:
+            db.execute("CREATE TABLE rows WITH (parallel_workers = 2) AS SELECT n FROM generate_series(1, 200) AS n")
+        with server.connect() as db:
+            heard, name = [], unique("order")
+            db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+            for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+                db.execute(f"SET {setting} = 0")
+            db.execute("SET parallel_leader_participation = off")
+            made = "CREATE TABLE made AS SELECT n, try_lock_keys(ARRAY['row', n::text]) FROM rows WHERE n < 3 OFFSET 0"
+            plan = db.execute(f"EXPLAIN {made}").fetchall()
+            assert any("Gather" in line for line, in plan)
+            db.execute(made)
+            assert heard == []
+            db.execute("SELECT lock_keys(%s, session => true)", [name])
+            assert names_of(db, name) == ["-".join(name)]
+        assert "not recorded" not in server.log()
+    finally:
+        server.remove()
+
+
 @pytest.mark.skipif(MAJOR >= 17, reason="there names are recorded without preload")
 def test_without_shared_memory_all_else_works():
     server = Server()
