@@ -76,7 +76,9 @@ run BOB "SELECT advisory_key(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
 
 tell "Alice commits, and the lock is gone with her transaction. Bob gets it."
 run ALICE "COMMIT;"
+run BOB "BEGIN;"
 run BOB "SELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', 'bob@example.com']);"
+run BOB "COMMIT;"
 
 tell "Several names at once are locked all or none, in an order that cannot deadlock."
 run ALICE "BEGIN;"
@@ -85,6 +87,7 @@ run BOB "SELECT try_lock_keys(ARRAY[['account', '3'], ['account', '2']]);"
 run BOB "SELECT keys_available(ARRAY['account', '3']), keys_available(ARRAY['account', '2']);"
 
 tell "Bob waits for an account that Alice holds. Anybody can look who holds and who waits, by name:"
+run BOB "BEGIN;"
 send BOB "SELECT lock_keys(ARRAY['account', '1'], timeout => '30s');"
 until [ "$("$psql" -XAtqc "SELECT count(*) FROM advisory_locks WHERE NOT granted")" = 1 ]; do sleep 0.05; done
 look="SELECT name, granted, pid, blocked_by, application_name, state FROM advisory_locks ORDER BY granted DESC, name"
