@@ -28,6 +28,10 @@ pub enum Error {
         /// Rows of the array.
         rows: usize,
     },
+    /// `wanted` is below 1.
+    NothingWanted(i32),
+    /// `wanted` is more than one call may lock.
+    TooManyWanted(usize),
     /// Memory for that many keys could not be had.
     OutOfMemory {
         /// Rows of the array.
@@ -112,16 +116,11 @@ impl Error {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "timeout must not be negative")
                     .hint("Use '0' not to wait at all, or NULL to wait without a limit.")
             }
-            Error::TooManyKeys { rows } => {
-                let limit = settings::max_keys_per_call();
-                Report::new(ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too many keys in one call")
-                    .detail(format!(
-                        "The array has {rows} keys, \"advisory_keys.max_keys_per_call\" is {limit}."
-                    ))
-                    .hint(
-                        "Lock something coarser, or have a superuser raise the setting; \
-                         each key takes a place in the lock table that all sessions share.",
-                    )
+            Error::TooManyKeys { rows } => too_many(format!("The array has {rows} keys")),
+            Error::TooManyWanted(wanted) => too_many(format!("The call wants {wanted} keys")),
+            Error::NothingWanted(wanted) => {
+                Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "wanted must be at least 1")
+                    .detail(format!("It is {wanted}."))
             }
             Error::OutOfMemory { rows } => Report::new(ERRCODE_OUT_OF_MEMORY, "out of memory")
                 .detail(format!("Failed on a request for {rows} keys.")),
@@ -178,6 +177,17 @@ impl Error {
             }
         }
     }
+}
+
+/// More keys than one call may lock.
+fn too_many(fact: String) -> Report {
+    let limit = settings::max_keys_per_call();
+    Report::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too many keys in one call")
+        .detail(format!("{fact}, \"advisory_keys.max_keys_per_call\" is {limit}."))
+        .hint(
+            "Lock something coarser, or have a superuser raise the setting; \
+             each key takes a place in the lock table that all sessions share.",
+        )
 }
 
 impl From<Invalid> for Error {

@@ -1,6 +1,7 @@
 //! From keys to locks: what is had at once, what is waited for, what is given back.
 
 pub mod all_or_none;
+pub mod claim;
 pub mod lock;
 pub mod lock_table;
 pub mod session_limit;

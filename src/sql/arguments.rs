@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::keys::keyset::KeySet;
 use crate::keys::text_array::TextArray;
 use crate::locks::all_or_none::Request;
+use crate::locks::claim::Claim;
 use crate::locks::lock::{Level, Mode};
 use crate::locks::timeout::Timeout;
 use crate::settings::{self, SessionLocks};
@@ -26,13 +27,34 @@ pub fn lock_arguments<'a>(
     let timeout = Timeout::from_argument(timeout)?;
     let mode = mode(shared)?;
     let level = level(session)?;
-    if backend::in_recovery() && !settings::standby_locks() {
-        return Err(Error::Standby);
-    }
+    refuse_standby()?;
     if array.rows() > settings::max_keys_per_call() {
         return Err(Error::TooManyKeys { rows: array.rows() });
     }
     Ok((KeySet::new(array)?, Request { mode, level, timeout }))
+}
+
+/// The arguments of `claim_keys`, checked: the candidates, and what to do with them.
+pub fn claim_arguments<'a>(
+    keys: Option<TextArrayArg<'a>>,
+    wanted: Option<i32>,
+    shared: Option<bool>,
+    session: Option<bool>,
+    call: Call<'_>,
+) -> Result<(TextArray<'a>, Claim), Error> {
+    refuse_parallel_worker()?;
+    let candidates = text_array("keys", keys, call)?;
+    let wanted = match wanted.ok_or(Error::NullArgument("wanted"))? {
+        wanted @ ..1 => return Err(Error::NothingWanted(wanted)),
+        wanted => wanted as usize,
+    };
+    let mode = mode(shared)?;
+    let level = level(session)?;
+    refuse_standby()?;
+    if wanted > settings::max_keys_per_call() {
+        return Err(Error::TooManyWanted(wanted));
+    }
+    Ok((candidates, Claim { wanted, mode, level }))
 }
 
 /// The arguments of the other functions, checked.
@@ -52,6 +74,12 @@ pub fn keys_and_mode<'a>(
 #[inline]
 pub fn refuse_parallel_worker() -> Result<(), Error> {
     if backend::is_parallel_worker() { Err(Error::ParallelWorker) } else { Ok(()) }
+}
+
+/// A lock on a standby excludes nobody on the primary.
+#[inline]
+fn refuse_standby() -> Result<(), Error> {
+    if backend::in_recovery() && !settings::standby_locks() { Err(Error::Standby) } else { Ok(()) }
 }
 
 /// The argument `name`, if it is an array of text that stands for a name or several.

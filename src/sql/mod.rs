@@ -5,6 +5,8 @@
 
 mod arguments;
 mod call;
+mod claim;
+mod int_array;
 mod key;
 mod lock;
 pub mod lock_status;
