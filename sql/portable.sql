@@ -9,11 +9,14 @@
 --
 -- Uninstall, with that search_path:
 --   DROP VIEW advisory_locks;
---   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, unlock_keys, release_keys, holds_keys, keys_available,
---     advisory_key_name, _advisory_keys_utf8, _advisory_keys_key, _advisory_keys_begin, _advisory_keys_setting,
---     _advisory_keys_is_on, _advisory_keys_warn_session, _advisory_keys_try, _advisory_keys_wait,
+--   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, claim_keys, unlock_keys, release_keys, holds_keys, keys_available,
+--     try_lock_slot, lock_slot, unlock_slot, slots_held, advisory_key_name, _advisory_keys_utf8, _advisory_keys_key, _advisory_keys_begin, _advisory_keys_setting,
+--     _advisory_keys_is_on, _advisory_keys_warn_session, _advisory_keys_most, _advisory_keys_refuse_many,
+--     _advisory_keys_refuse_standby, _advisory_keys_session_lock_taken, _advisory_keys_try, _advisory_keys_wait,
 --     _advisory_keys_unlock, _advisory_keys_is_held, _advisory_keys_shown, _advisory_keys_held_by,
---     _advisory_keys_milliseconds, _advisory_keys_lock;
+--     _advisory_keys_milliseconds, _advisory_keys_in_time, _advisory_keys_deadline, _advisory_keys_left,
+--     _advisory_keys_refuse_timeout, _advisory_keys_refuse_late, _advisory_keys_warn_snapshot, _advisory_keys_lock,
+--     _advisory_keys_places, _advisory_keys_one, _advisory_keys_slot;
 --
 -- The functions are those of the extension advisory_keys, with the same keys, results and errors; where
 -- they differ is said in docs/portable.md. Functions whose names begin with _ are not for calling.
@@ -78,7 +81,8 @@ refuse_strangers := replace($refuse$
     SELECT object, role INTO stranger, owner FROM (
       SELECT 'function ' || oid::regprocedure, proowner, pronamespace FROM pg_proc
         WHERE starts_with(proname, '_advisory_keys_') OR proname IN ('advisory_key', 'try_lock_keys', 'lock_keys',
-          'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'advisory_key_name')
+          'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'try_lock_slot', 'lock_slot', 'unlock_slot',
+          'slots_held', 'advisory_key_name')
       UNION ALL SELECT 'relation ' || oid::regclass, relowner, relnamespace FROM pg_class WHERE relname = 'advisory_locks'
       UNION ALL SELECT 'type ' || oid::regtype, typowner, typnamespace FROM pg_type WHERE typname = 'advisory_locks'
     ) AS objects (object, role, namespace)
@@ -224,6 +228,57 @@ BEGIN
   RETURN session_locks = 'warn';
 END $$;
 
+-- The value of max_keys_per_call.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_most() RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  most CONSTANT text := @extschema@._advisory_keys_setting('max_keys_per_call', '1000');
+BEGIN
+  IF most !~ '^[0-9]{1,10}$' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+      MESSAGE = 'invalid value for parameter "advisory_keys.max_keys_per_call": "' || most || '"',
+      HINT = 'It is a number of keys.';
+  END IF;
+  RETURN most;
+END $$;
+
+-- The error for more keys than that; the fact says whose they are.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_many(fact text, most bigint) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RAISE EXCEPTION 'too many keys in one call' USING ERRCODE = 'program_limit_exceeded',
+    DETAIL = concat(fact, ', "advisory_keys.max_keys_per_call" is ', most, '.'),
+    HINT = 'Lock something coarser, or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
+END $$;
+
+-- The error for a lock on a standby, unless it is allowed.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_standby() RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF NOT @extschema@._advisory_keys_is_on('standby_locks', 'off') THEN
+    RAISE EXCEPTION 'advisory locks taken on a standby exclude nobody on the primary'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+        DETAIL = 'The server is in recovery, "advisory_keys.standby_locks" is "off".',
+        HINT = 'Lock on the primary, or set advisory_keys.standby_locks to on to exclude others on this standby only.';
+  END IF;
+END $$;
+
+-- The error for a timeout below zero.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_timeout() RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RAISE EXCEPTION 'timeout must not be negative' USING ERRCODE = 'invalid_parameter_value',
+    HINT = 'Use ''0'' not to wait at all, or NULL to wait without a limit.';
+END $$;
+
+-- The warning for session_locks = warn.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_session_lock_taken() RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RAISE WARNING 'session-level lock taken by name' USING DETAIL = '"advisory_keys.session_locks" is "warn".',
+    HINT = 'Lock at transaction level if this role connects through a transaction pooler.';
+END $$;
+
 -- Core's functions by mode and level. PL/pgSQL merges these three into the statements that call them, so that
 -- nothing can come between the lock and what such a statement notes of it.
 CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_try(key bigint, shared boolean, session boolean) RETURNS boolean
@@ -321,6 +376,58 @@ RETURN CASE WHEN isfinite(timeout) THEN
     + extract(hour FROM timeout)) * 3600000 + extract(minute FROM timeout) * 60000 + extract(milliseconds FROM timeout))
   ELSE 'Infinity' END;
 
+-- How long a call was to wait, in words.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_in_time(timeout interval) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
+            ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END;
+
+-- When a call that begins to wait now has to stop: after its timeout, or after the lock_timeout of the session if it has
+-- none of its own.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_deadline(timeout interval) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  milliseconds CONSTANT numeric := @extschema@._advisory_keys_milliseconds(coalesce(timeout, current_setting('lock_timeout')::interval));
+BEGIN
+  RETURN CASE WHEN milliseconds > 1e14 OR timeout IS NULL AND milliseconds = 0 THEN 'infinity'
+              ELSE clock_timestamp() + milliseconds::float8 * interval '1 ms' END;
+END $$;
+
+-- What is left until then, as lock_timeout takes it: in milliseconds, 0 is no limit. NULL when it has passed.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_left(deadline timestamptz) RETURNS bigint
+LANGUAGE sql VOLATILE
+RETURN CASE WHEN isfinite(deadline)
+  THEN nullif(greatest(least(ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000), 2147483647), 0), 0) ELSE 0 END;
+
+-- To be called when a wait that began then has ended by lock_timeout: the error, if statement_timeout has fired in the
+-- same moment, which Postgres forgets. Its clock is that of the statement, which is known to have begun with the
+-- message only if it has the message to itself.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_late(begun timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF current_setting('statement_timeout')::interval BETWEEN '1 ms' AND clock_timestamp()
+    - (CASE WHEN strpos(rtrim(current_query(), E'; \t\r\n'), ';') = 0 THEN statement_timestamp() ELSE begun END)
+  THEN
+    RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
+  END IF;
+END $$;
+
+-- To be called when a lock was granted after waiting: the warning, if the transaction reads as of before. At session
+-- level it does not if the call is all that the transaction does. SQL cannot tell whether there is a transaction
+-- block, but whether a function called: then there are more callers than the function for calling and the one below
+-- it, unless Postgres was told to add a line with the parameters.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_warn_snapshot(session boolean, callers text) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') AND (NOT session
+    OR cardinality(string_to_array(callers, E'\n')) > 2 AND current_setting('log_parameter_max_length_on_error') = '0')
+  THEN
+    RAISE WARNING 'advisory lock was granted after waiting, but the transaction''s snapshot is older' USING
+      DETAIL = 'What this transaction reads may be older than what the previous holder left.',
+      HINT = 'Use READ COMMITTED, or lock at session level before BEGIN.';
+  END IF;
+END $$;
+
 -- Locks the keys; the key that could not be had in time if there was one, and then nothing that the call
 -- took is held.
 --
@@ -338,7 +445,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
   sorted bigint[];
-  most text;
+  most bigint;
   warn_session boolean := false;
   k bigint;
   taken bigint[] := ARRAY[]::bigint[];
@@ -347,35 +454,25 @@ DECLARE
   lock_timeout text;
   begun timestamptz;
   deadline timestamptz;
-  left_ms numeric;
+  left_ms bigint;
   missing bigint;
   callers text;
 BEGIN
   IF keys IS NOT NULL AND timeout < '0' THEN
-    RAISE EXCEPTION 'timeout must not be negative' USING ERRCODE = 'invalid_parameter_value',
-      HINT = 'Use ''0'' not to wait at all, or NULL to wait without a limit.';
+    PERFORM @extschema@._advisory_keys_refuse_timeout();
   END IF;
   IF array_ndims(keys) = 2 THEN
-    most := @extschema@._advisory_keys_setting('max_keys_per_call', '1000');
-    IF most !~ '^[0-9]{1,10}$' THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-        MESSAGE = 'invalid value for parameter "advisory_keys.max_keys_per_call": "' || most || '"',
-        HINT = 'It is a number of keys.';
-    ELSIF array_length(keys, 1) > most::bigint THEN
-      RAISE EXCEPTION 'too many keys in one call' USING ERRCODE = 'program_limit_exceeded',
-        DETAIL = concat('The array has ', array_length(keys, 1), ' keys, "advisory_keys.max_keys_per_call" is ', most, '.'),
-        HINT = 'Lock something coarser, or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
+    most := @extschema@._advisory_keys_most();
+    IF array_length(keys, 1) > most THEN
+      PERFORM @extschema@._advisory_keys_refuse_many('The array has ' || array_length(keys, 1) || ' keys', most);
     END IF;
   END IF;
   sorted := @extschema@._advisory_keys_begin(keys, shared);
   IF session IS DISTINCT FROM false THEN
     warn_session := @extschema@._advisory_keys_warn_session(session);
   END IF;
-  IF pg_is_in_recovery() AND NOT @extschema@._advisory_keys_is_on('standby_locks', 'off') THEN
-    RAISE EXCEPTION 'advisory locks taken on a standby exclude nobody on the primary'
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-        DETAIL = 'The server is in recovery, "advisory_keys.standby_locks" is "off".',
-        HINT = 'Lock on the primary, or set advisory_keys.standby_locks to on to exclude others on this standby only.';
+  IF pg_is_in_recovery() THEN
+    PERFORM @extschema@._advisory_keys_refuse_standby();
   END IF;
   IF timeout = '0' AND cardinality(sorted) = 1 AND NOT warn_session THEN
     -- The commonest call; with one key there is nothing to give back.
@@ -392,27 +489,18 @@ BEGIN
       IF deadline IS NULL THEN
         begun := clock_timestamp();
         lock_timeout := current_setting('lock_timeout');
-        left_ms := @extschema@._advisory_keys_milliseconds(coalesce(timeout, lock_timeout::interval));
-        deadline := CASE WHEN left_ms > 1e14 OR timeout IS NULL AND left_ms = 0 THEN 'infinity'
-                         ELSE begun + left_ms::float8 * interval '1 ms' END;
+        deadline := @extschema@._advisory_keys_deadline(timeout);
       END IF;
-      -- 0 is no limit to lock_timeout.
-      left_ms := CASE WHEN isfinite(deadline) THEN ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000) ELSE 0 END;
-      EXIT WHEN isfinite(deadline) AND left_ms <= 0;
+      left_ms := @extschema@._advisory_keys_left(deadline);
+      EXIT WHEN left_ms IS NULL;
 
       waiting := true;
       BEGIN
-        PERFORM set_config('lock_timeout', least(left_ms, 2147483647)::text, true);
+        PERFORM set_config('lock_timeout', left_ms::text, true);
         PERFORM @extschema@._advisory_keys_wait(k, shared, session);
         PERFORM set_config('lock_timeout', lock_timeout, true);
       EXCEPTION WHEN lock_not_available THEN
-        -- Postgres forgets a statement_timeout that fires in the same moment. Its clock is that of the statement,
-        -- which is known to have begun with the message only if it has the message to itself.
-        IF current_setting('statement_timeout')::interval BETWEEN '1 ms' AND clock_timestamp()
-          - (CASE WHEN strpos(rtrim(current_query(), E'; \t\r\n'), ';') = 0 THEN statement_timestamp() ELSE begun END)
-        THEN
-          RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
-        END IF;
+        PERFORM @extschema@._advisory_keys_refuse_late(begun);
         EXIT WHEN NOT session OR NOT @extschema@._advisory_keys_is_held(k, shared);
       END;
       taken := taken || k;
@@ -424,20 +512,12 @@ BEGIN
     IF missing IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'AK001';
     END IF;
-    IF waited AND current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-      -- At session level it is not old if the call is all that the transaction does. SQL cannot tell whether there
-      -- is a transaction block, but whether a function called: then there are more lines than those of this
-      -- function and of the one for calling, unless Postgres was told to add one with the parameters.
+    IF waited THEN
       GET DIAGNOSTICS callers = PG_CONTEXT;
-      IF NOT session OR cardinality(string_to_array(callers, E'\n')) > 2 AND current_setting('log_parameter_max_length_on_error') = '0' THEN
-        RAISE WARNING 'advisory lock was granted after waiting, but the transaction''s snapshot is older' USING
-          DETAIL = 'What this transaction reads may be older than what the previous holder left.',
-          HINT = 'Use READ COMMITTED, or lock at session level before BEGIN.';
-      END IF;
+      PERFORM @extschema@._advisory_keys_warn_snapshot(session, callers);
     END IF;
     IF warn_session THEN
-      RAISE WARNING 'session-level lock taken by name' USING DETAIL = '"advisory_keys.session_locks" is "warn".',
-        HINT = 'Lock at transaction level if this role connects through a transaction pooler.';
+      PERFORM @extschema@._advisory_keys_session_lock_taken();
     END IF;
     RETURN NULL;
   EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
@@ -473,15 +553,76 @@ DECLARE
   missing bigint;
 BEGIN
   missing := @extschema@._advisory_keys_lock(keys, timeout, shared, session);
-  IF missing IS NULL THEN
-    RETURN;
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
+      MESSAGE = 'could not obtain advisory lock ' || @extschema@._advisory_keys_in_time(timeout),
+      DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
+      HINT = 'Try again, allow more time, or end the holder.';
   END IF;
-  RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
-    MESSAGE = 'could not obtain advisory lock ' ||
-      CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
-           ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END,
-    DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
-    HINT = 'Try again, allow more time, or end the holder.';
+END $$;
+
+-- As in _advisory_keys_lock, what is taken is noted by the statement that takes it, and all that ends otherwise leaves
+-- through the outer block.
+CREATE OR REPLACE FUNCTION @extschema@.claim_keys(
+  keys text[], wanted integer DEFAULT 1, shared boolean DEFAULT false, session boolean DEFAULT false)
+RETURNS integer[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  most bigint;
+  warn_session boolean;
+  held bigint[];
+  name text[];
+  k bigint;
+  number int := 0;
+  taken bigint[] := ARRAY[]::bigint[];
+  claimed int[] := ARRAY[]::int[];
+BEGIN
+  IF EXISTS (SELECT FROM unnest(keys) AS part WHERE part IS NULL) THEN
+    PERFORM @extschema@._advisory_keys_key(keys);
+  END IF;
+  -- Of the first row only: the key of any other is computed when its turn comes.
+  PERFORM @extschema@._advisory_keys_begin(coalesce(keys[array_lower(keys, 1):array_lower(keys, 1)], keys), coalesce(shared, false));
+  IF wanted IS NULL THEN
+    RAISE EXCEPTION 'argument "wanted" must not be null' USING ERRCODE = 'null_value_not_allowed';
+  ELSIF wanted < 1 THEN
+    RAISE EXCEPTION 'wanted must be at least 1' USING ERRCODE = 'invalid_parameter_value', DETAIL = concat('It is ', wanted, '.');
+  ELSIF shared IS NULL THEN
+    RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed';
+  END IF;
+  warn_session := session IS DISTINCT FROM false AND @extschema@._advisory_keys_warn_session(session);
+  IF pg_is_in_recovery() THEN
+    PERFORM @extschema@._advisory_keys_refuse_standby();
+  END IF;
+  most := @extschema@._advisory_keys_most();
+  IF wanted > most THEN
+    PERFORM @extschema@._advisory_keys_refuse_many('The call wants ' || wanted || ' keys', most);
+  END IF;
+
+  IF array_ndims(keys) = 1 THEN
+    keys := ARRAY[keys];
+  END IF;
+  held := ARRAY(SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND pid = pg_backend_pid() AND granted);
+  BEGIN
+    FOREACH name SLICE 1 IN ARRAY keys LOOP
+      number := number + 1;
+      k := @extschema@.advisory_key(name);
+      CONTINUE WHEN k = ANY (held) OR k = ANY (taken);
+      taken := CASE WHEN @extschema@._advisory_keys_try(k, shared, session) THEN taken || k ELSE taken END;
+      CONTINUE WHEN k IS DISTINCT FROM taken[cardinality(taken)];
+      claimed := claimed || number;
+      EXIT WHEN cardinality(claimed) = wanted;
+    END LOOP;
+    IF warn_session AND cardinality(claimed) > 0 THEN
+      PERFORM @extschema@._advisory_keys_session_lock_taken();
+    END IF;
+    RETURN claimed;
+  EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+    WHILE session AND cardinality(taken) > 0 LOOP
+      taken := CASE WHEN @extschema@._advisory_keys_unlock(taken[cardinality(taken)], shared) THEN trim_array(taken, 1) END;
+    END LOOP;
+    RAISE;
+  END;
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.unlock_keys(keys text[], shared boolean DEFAULT false) RETURNS boolean
@@ -561,6 +702,198 @@ BEGIN
       AND (classid::bigint << 32) | objid::bigint = ANY (sorted));
 END $$;
 
+-- Slots. A holder of one is a session that holds the key shared; so many may do that as the call says. Others wait in the
+-- queue of a lock of Postgres' own on the key's twin, the same 64 bits as a pair of integers. Its holder is the head of
+-- the queue, who looks for a place every 20 ms. The twin of the complement breaks ties.
+--
+-- Who holds the key shared, in other sessions and this one; whether this session holds it in whatever mode; whether
+-- anybody has a place in the queue. One look sees them all at the same moment.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_places(key bigint, OUT holders int, OUT mine boolean, OUT queued boolean)
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT count(*) FILTER (WHERE objsubid = 1 AND granted AND mode = 'ShareLock')::int,
+         coalesce(bool_or(objsubid = 1 AND granted AND pid = pg_backend_pid()), false),
+         coalesce(bool_or(objsubid = 2 AND mode = 'ExclusiveLock'), false)
+    FROM pg_locks
+    WHERE locktype = 'advisory'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (classid::bigint << 32) | objid::bigint = key;
+END;
+
+-- The key of one name, and the error for several.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_one(key text[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF key IS NULL OR array_ndims(key) = 2 THEN
+    PERFORM @extschema@._advisory_keys_key(key);
+  END IF;
+  RETURN (@extschema@._advisory_keys_begin(key, true))[1];
+END $$;
+
+-- Takes a slot, or returns false when none could be had in time.
+--
+-- Places in the queues are locked at transaction level within a block that ends by an error, which gives them back
+-- whatever happens. The slot has to outlive that block, so it is taken at session level, and becomes one of the
+-- transaction's afterwards. Who has taken it counts all holders once more: of any that came at the same moment, the
+-- last one sees all the others, so there are never too many. If there are, they give way one after the other, while
+-- too many are left: so one is never refused while there is room.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_slot(key text[], slots integer, timeout interval, session boolean)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
+DECLARE
+  k bigint;
+  high int;
+  low int;
+  warn_session boolean;
+  holders int;
+  mine boolean;
+  queued boolean;
+  head boolean := false;
+  taken boolean := false;    -- at session level
+  waiting boolean := false;  -- for that
+  granted boolean;
+  begun timestamptz;
+  deadline timestamptz;
+  left_ms bigint;
+  callers text;
+BEGIN
+  k := @extschema@._advisory_keys_one(key);
+  IF slots IS NULL THEN
+    RAISE EXCEPTION 'argument "slots" must not be null' USING ERRCODE = 'null_value_not_allowed';
+  ELSIF slots < 1 THEN
+    RAISE EXCEPTION 'slots must be at least 1' USING ERRCODE = 'invalid_parameter_value', DETAIL = concat('It is ', slots, '.');
+  ELSIF timeout < '0' THEN
+    PERFORM @extschema@._advisory_keys_refuse_timeout();
+  END IF;
+  warn_session := session IS DISTINCT FROM false AND @extschema@._advisory_keys_warn_session(session);
+  IF pg_is_in_recovery() THEN
+    PERFORM @extschema@._advisory_keys_refuse_standby();
+  END IF;
+  high := k >> 32;
+  low := (k << 32) >> 32;
+
+  BEGIN
+    SELECT places.holders, places.mine, places.queued INTO holders, mine, queued FROM @extschema@._advisory_keys_places(k) AS places;
+    IF mine THEN
+      -- Once more, for which nobody waits; trying could fail because others do.
+      taken := @extschema@._advisory_keys_wait(k, true, session) IS NOT NULL AND session;
+      granted := true;
+    ELSE
+      BEGIN
+        LOOP
+          IF holders < slots AND (head OR NOT queued) THEN
+            taken := @extschema@._advisory_keys_try(k, true, true);
+            IF NOT taken AND head THEN
+              -- Somebody holds the key exclusively, or waits for that: in line behind him, and before the next one.
+              waiting := true;
+              PERFORM set_config('lock_timeout', coalesce(@extschema@._advisory_keys_left(deadline), 1)::text, true);
+              taken := @extschema@._advisory_keys_wait(k, true, true) IS NOT NULL;
+              waiting := false;
+            END IF;
+            IF taken AND (@extschema@._advisory_keys_places(k)).holders > slots THEN
+              BEGIN
+                PERFORM set_config('lock_timeout', '100', true);
+                PERFORM pg_advisory_xact_lock(~high, ~low);
+                IF (@extschema@._advisory_keys_places(k)).holders > slots THEN
+                  taken := NOT @extschema@._advisory_keys_unlock(k, true);
+                END IF;
+                RAISE EXCEPTION USING ERRCODE = 'AK001';
+              EXCEPTION
+                WHEN SQLSTATE 'AK001' THEN
+                  NULL;
+                WHEN lock_not_available THEN
+                  taken := NOT @extschema@._advisory_keys_unlock(k, true);
+              END;
+            END IF;
+            EXIT WHEN taken;
+          END IF;
+
+          EXIT WHEN timeout = '0';
+          IF deadline IS NULL THEN
+            begun := clock_timestamp();
+            deadline := @extschema@._advisory_keys_deadline(timeout);
+          END IF;
+          left_ms := @extschema@._advisory_keys_left(deadline);
+          EXIT WHEN left_ms IS NULL;
+          IF head THEN
+            PERFORM pg_sleep(least(20, nullif(left_ms, 0)) / 1000.0);
+          ELSE
+            PERFORM set_config('lock_timeout', left_ms::text, true);
+            PERFORM pg_advisory_xact_lock(high, low);
+            head := true;
+          END IF;
+          holders := (@extschema@._advisory_keys_places(k)).holders;
+        END LOOP;
+        RAISE EXCEPTION USING ERRCODE = 'AK001';
+      EXCEPTION
+        WHEN SQLSTATE 'AK001' THEN
+          NULL;
+        WHEN lock_not_available THEN
+          PERFORM @extschema@._advisory_keys_refuse_late(begun);
+          IF waiting AND @extschema@._advisory_keys_is_held(k, true) THEN
+            PERFORM @extschema@._advisory_keys_unlock(k, true);
+          END IF;
+          waiting := false;
+      END;
+      granted := taken;
+      IF taken AND NOT session THEN
+        PERFORM @extschema@._advisory_keys_wait(k, true, false);
+        taken := NOT @extschema@._advisory_keys_unlock(k, true);
+      END IF;
+      IF granted AND deadline IS NOT NULL THEN
+        GET DIAGNOSTICS callers = PG_CONTEXT;
+        PERFORM @extschema@._advisory_keys_warn_snapshot(session, callers);
+      END IF;
+    END IF;
+    IF granted AND warn_session THEN
+      PERFORM @extschema@._advisory_keys_session_lock_taken();
+    END IF;
+    RETURN granted;
+  EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+    IF taken OR waiting AND @extschema@._advisory_keys_is_held(k, true) THEN
+      PERFORM @extschema@._advisory_keys_unlock(k, true);
+    END IF;
+    RAISE;
+  END;
+END $$;
+
+CREATE OR REPLACE FUNCTION @extschema@.try_lock_slot(
+  key text[], slots integer, timeout interval DEFAULT '0', session boolean DEFAULT false)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN @extschema@._advisory_keys_slot(key, slots, timeout, session);
+END $$;
+
+CREATE OR REPLACE FUNCTION @extschema@.lock_slot(
+  key text[], slots integer, timeout interval DEFAULT NULL, session boolean DEFAULT false)
+RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  k bigint;
+BEGIN
+  IF NOT @extschema@._advisory_keys_slot(key, slots, timeout, session) THEN
+    k := @extschema@._advisory_keys_key(key);
+    RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
+      MESSAGE = 'could not obtain a slot ' || @extschema@._advisory_keys_in_time(timeout),
+      DETAIL = 'Key ' || @extschema@._advisory_keys_shown(key, k) || @extschema@._advisory_keys_held_by(k, false),
+      HINT = 'Try again, allow more time, or end the holder.';
+  END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION @extschema@.unlock_slot(key text[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM @extschema@._advisory_keys_one(key);
+  RETURN @extschema@.unlock_keys(key, shared => true);
+END $$;
+
+CREATE OR REPLACE FUNCTION @extschema@.slots_held(key text[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN (@extschema@._advisory_keys_places(@extschema@._advisory_keys_one(key))).holders;
+END $$;
+
 CREATE OR REPLACE FUNCTION @extschema@.advisory_key_name(key bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -570,17 +903,27 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- Who has a place in the queue for a slot waits for the key, whose holders block him.
 CREATE OR REPLACE VIEW @extschema@.advisory_locks AS
-SELECT (l.classid::bigint << 32) | l.objid::bigint AS key,
+WITH locks AS MATERIALIZED (
+  SELECT (classid::bigint << 32) | objid::bigint AS key, objsubid = 1 AS is_key, mode, granted, pid, waitstart
+    FROM pg_locks
+   WHERE locktype = 'advisory' AND objsubid IN (1, 2) AND mode IN ('ExclusiveLock', 'ShareLock')
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), holders AS (
+  SELECT key, array_agg(coalesce(pid, 0)) AS pids FROM locks WHERE is_key AND granted GROUP BY key
+)
+SELECT l.key,
        NULL::text AS name,
-       CASE l.mode WHEN 'ExclusiveLock' THEN 'exclusive' ELSE 'shared' END AS mode,
-       l.granted, l.pid, l.waitstart AS waiting_since,
-       CASE WHEN NOT l.granted THEN pg_blocking_pids(l.pid) END AS blocked_by,
+       CASE WHEN is_key AND l.mode = 'ExclusiveLock' THEN 'exclusive' ELSE 'shared' END AS mode,
+       is_key AND l.granted AS granted, l.pid, l.waitstart AS waiting_since,
+       CASE WHEN NOT is_key THEN h.pids WHEN NOT l.granted THEN pg_blocking_pids(l.pid) END AS blocked_by,
        a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
-  FROM pg_locks AS l
+  FROM locks AS l
+  LEFT JOIN holders AS h ON h.key = l.key AND NOT is_key
   LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
- WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode IN ('ExclusiveLock', 'ShareLock')
-   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+ WHERE is_key OR l.mode = 'ExclusiveLock' AND h.pids IS NOT NULL
+   AND NOT EXISTS (SELECT FROM locks AS own WHERE own.key = l.key AND own.pid = l.pid AND own.is_key AND NOT own.granted);
 
 GRANT SELECT ON @extschema@.advisory_locks TO PUBLIC;
 
@@ -592,6 +935,21 @@ COMMENT ON FUNCTION @extschema@.try_lock_keys(text[], interval, boolean, boolean
 
 COMMENT ON FUNCTION @extschema@.lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON FUNCTION @extschema@.claim_keys(text[], integer, boolean, boolean) IS
+'lock the first names that are free, one in each row, as many as are wanted and without waiting; the numbers of their rows, from 1. Skips what this session holds. At transaction level unless session => true';
+
+COMMENT ON FUNCTION @extschema@.try_lock_slot(text[], integer, interval, boolean) IS
+'hold one of so many places of a name, or false when none could be had within the timeout (default: without waiting). At transaction level unless session => true';
+
+COMMENT ON FUNCTION @extschema@.lock_slot(text[], integer, interval, boolean) IS
+'hold one of so many places of a name; error 55P03 when none could be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON FUNCTION @extschema@.unlock_slot(text[]) IS
+'release one session-level hold of a place; false, with a warning, when none was held so';
+
+COMMENT ON FUNCTION @extschema@.slots_held(text[]) IS
+'how many sessions hold a place of this name, or share its lock, at this moment';
 
 COMMENT ON FUNCTION @extschema@.unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';

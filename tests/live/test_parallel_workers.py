@@ -12,6 +12,7 @@ CALLS = [
     "try_lock_keys('{in,worker}', session => true)",
     "try_lock_keys('{{in,worker},{in,another}}')",
     "lock_keys('{in,worker}')::text",
+    "claim_keys('{{in,worker},{in,another}}')::text",
     "unlock_keys('{in,worker}')",
     "release_keys('{in,worker}')",
     "holds_keys('{in,worker}')",

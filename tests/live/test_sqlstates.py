@@ -13,6 +13,7 @@ FUNCTIONS = {
     "advisory_key": [],
     "try_lock_keys": ["timeout", "shared", "session"],
     "lock_keys": ["timeout", "shared", "session"],
+    "claim_keys": ["wanted", "shared", "session"],
     "unlock_keys": ["shared"],
     "release_keys": ["shared"],
     "holds_keys": ["shared"],
@@ -21,7 +22,7 @@ FUNCTIONS = {
 
 ARGUMENTS = {
     "22004",  # NULL
-    "22023",  # an empty array, a negative timeout
+    "22023",  # an empty array, a negative timeout, nothing wanted
     "2202E",  # the number of dimensions
 }
 LOCKING = {
@@ -33,6 +34,7 @@ CONTRACT = {
     "advisory_key": ARGUMENTS,
     "try_lock_keys": ARGUMENTS | LOCKING,
     "lock_keys": ARGUMENTS | LOCKING | {"55P03"},
+    "claim_keys": ARGUMENTS | LOCKING,
     "unlock_keys": ARGUMENTS,
     "release_keys": ARGUMENTS,
     "holds_keys": ARGUMENTS,
@@ -63,7 +65,11 @@ def random_array(rng):
 
 
 def random_argument(rng, name):
-    return rng.choice(TIMEOUTS if name == "timeout" else [True] * 3 + [False] * 6 + [None])
+    if name == "timeout":
+        return rng.choice(TIMEOUTS)
+    if name == "wanted":
+        return rng.choice([1, 1, 2, 3, 1000, 1001, 2**31 - 1, 0, -1, None])
+    return rng.choice([True] * 3 + [False] * 6 + [None])
 
 
 def random_call(rng, function):
@@ -102,7 +108,9 @@ def test_random_arguments_give_an_answer_or_an_error_of_the_contract(connect, fu
             assert outcome in CONTRACT[function] | {STATEMENT_TIMEOUT}, (statement, parameters, error)
             seen.add(outcome)
         # Before the transaction ends: a call takes something only if it succeeds.
-        if outcome not in (True, "") and function not in ("unlock_keys", "release_keys"):
+        if isinstance(outcome, list):  # the rows that were claimed
+            assert len(held_keys(observer, pid_of(session))) == len(before) + len(outcome), (statement, parameters, outcome)
+        elif outcome not in (True, "") and function not in ("unlock_keys", "release_keys"):
             assert held_keys(observer, pid_of(session)) == before, (statement, parameters, outcome)
         session.execute("ROLLBACK")
     assert seen >= ARGUMENTS

@@ -9,7 +9,7 @@ from server import Server
 CALLS = [
     f"SELECT {function}('{{on,standby}}', session => {session}{timeout})"
     for function in ("lock_keys", "try_lock_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
-]
+] + ["SELECT claim_keys('{on,standby}')"]
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ SELECT count(*) FROM pg_locks;
 BEGIN;
 SELECT advisory_key('{order,42}');
 SELECT try_lock_keys('{{order,42},{a,b}}', timeout => '1 s', shared => true), lock_keys('{c}', timeout => '1 s');
+SELECT claim_keys('{{c},{d}}', 2);
 SELECT holds_keys('{c}'), holds_keys('{{order,42},{a,b}}', shared => true), keys_available('{{c},{d}}');
 SELECT name, mode FROM public.my_locks;
 COMMIT;
