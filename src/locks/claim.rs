@@ -32,19 +32,24 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
         let offset = parts.offset();
         let key = key_of_row(&mut parts, names.columns())?;
         let lock = AdvisoryLock::new(key);
-        // Among them is what this call has just locked, should its key come again.
-        if lock.held_at_least(Mode::Shared) {
+        // That the session holds it in the mode that is asked for, Postgres says itself, below.
+        if lock.held(mode.other()) {
             continue;
         }
-        if session_limit::reached(claimed.rows.len()) {
+        if session_limit::reached(claimed.rows.len()) && !lock.held(mode) {
             session_limit::check(claimed.rows.len())?;
         }
         // Before the lock, which nobody would know of if there were no room to note it.
         claimed.rows.try_reserve(1).map_err(|_| Error::OutOfMemory { rows: row + 1 })?;
-        if lock.try_acquire(mode, level) == Attempt::NotAvailable {
-            continue;
+        match lock.try_acquire(mode, level) {
+            Attempt::NotAvailable => continue,
+            // Among these is what this call has locked before, if its key comes again.
+            Attempt::TakenAgain => {
+                lock.release(mode, level);
+                continue;
+            }
+            Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, key }),
         }
-        claimed.rows.push(Row { number: row as i32 + 1, key });
         NamedKey { array: names, offset, key }.record();
         if claimed.rows.len() == wanted {
             break;

@@ -25,6 +25,14 @@ impl Mode {
         mode as pg_sys::LOCKMODE
     }
 
+    /// Not this one.
+    pub fn other(self) -> Mode {
+        match self {
+            Mode::Exclusive => Mode::Shared,
+            Mode::Shared => Mode::Exclusive,
+        }
+    }
+
     /// The modes of other holders that exclude this one, as bits of a lock mask.
     pub fn conflicts(self) -> pg_sys::LOCKMASK {
         match self {
