@@ -9,14 +9,15 @@
 --
 -- Uninstall, with that search_path:
 --   DROP VIEW advisory_locks;
---   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, claim_keys, unlock_keys, release_keys, holds_keys, keys_available,
---     try_lock_slot, lock_slot, unlock_slot, slots_held, advisory_key_name, _advisory_keys_utf8, _advisory_keys_key, _advisory_keys_begin, _advisory_keys_setting,
---     _advisory_keys_is_on, _advisory_keys_warn_session, _advisory_keys_most, _advisory_keys_refuse_many,
---     _advisory_keys_refuse_standby, _advisory_keys_session_lock_taken, _advisory_keys_try, _advisory_keys_wait,
---     _advisory_keys_unlock, _advisory_keys_is_held, _advisory_keys_shown, _advisory_keys_held_by,
---     _advisory_keys_milliseconds, _advisory_keys_in_time, _advisory_keys_deadline, _advisory_keys_left,
---     _advisory_keys_refuse_timeout, _advisory_keys_refuse_late, _advisory_keys_warn_snapshot, _advisory_keys_lock,
---     _advisory_keys_places, _advisory_keys_one, _advisory_keys_slot;
+--   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, claim_keys, unlock_keys, release_keys, holds_keys,
+--     keys_available, try_lock_slot, lock_slot, unlock_slot, slots_held, advisory_key_name, _advisory_keys_utf8,
+--     _advisory_keys_key, _advisory_keys_begin, _advisory_keys_setting, _advisory_keys_is_on, _advisory_keys_warn_session,
+--     _advisory_keys_most, _advisory_keys_refuse_many, _advisory_keys_refuse_standby,
+--     _advisory_keys_session_lock_taken, _advisory_keys_try, _advisory_keys_wait, _advisory_keys_unlock,
+--     _advisory_keys_is_held, _advisory_keys_shown, _advisory_keys_held_by, _advisory_keys_milliseconds,
+--     _advisory_keys_in_time, _advisory_keys_deadline, _advisory_keys_left, _advisory_keys_refuse_timeout,
+--     _advisory_keys_refuse_late, _advisory_keys_warn_snapshot, _advisory_keys_lock, _advisory_keys_places,
+--     _advisory_keys_one, _advisory_keys_slot;
 --
 -- The functions are those of the extension advisory_keys, with the same keys, results and errors; where
 -- they differ is said in docs/portable.md. Functions whose names begin with _ are not for calling.
