@@ -240,7 +240,7 @@ BEGIN
       MESSAGE = 'invalid value for parameter "advisory_keys.max_keys_per_call": "' || most || '"',
       HINT = 'It is a number of keys.';
   END IF;
-  RETURN most;
+  RETURN most::bigint;
 END $$;
 
 -- The error for more keys than that; the fact says whose they are.
@@ -265,18 +265,21 @@ BEGIN
 END $$;
 
 -- The error for a timeout below zero.
-CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_timeout() RETURNS void
-LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_timeout(timeout interval) RETURNS void
+LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-  RAISE EXCEPTION 'timeout must not be negative' USING ERRCODE = 'invalid_parameter_value',
-    HINT = 'Use ''0'' not to wait at all, or NULL to wait without a limit.';
+  IF timeout < '0' THEN
+    RAISE EXCEPTION 'timeout must not be negative' USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'Use ''0'' not to wait at all, or NULL to wait without a limit.';
+  END IF;
 END $$;
 
 -- The warning for session_locks = warn.
 CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_session_lock_taken() RETURNS void
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RAISE WARNING 'session-level lock taken by name' USING DETAIL = '"advisory_keys.session_locks" is "warn".',
+  RAISE WARNING 'session-level lock taken by name' USING
+    DETAIL = '"advisory_keys.session_locks" is "' || lower(@extschema@._advisory_keys_setting('session_locks', 'on')) || '".',
     HINT = 'Lock at transaction level if this role connects through a transaction pooler.';
 END $$;
 
@@ -398,7 +401,7 @@ END $$;
 CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_left(deadline timestamptz) RETURNS bigint
 LANGUAGE sql VOLATILE
 RETURN CASE WHEN isfinite(deadline)
-  THEN nullif(greatest(least(ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000), 2147483647), 0), 0) ELSE 0 END;
+  THEN nullif(greatest(least(ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000), 2147483647), 0), 0)::bigint ELSE 0 END;
 
 -- To be called when a wait that began then has ended by lock_timeout: the error, if statement_timeout has fired in the
 -- same moment, which Postgres forgets. Its clock is that of the statement, which is known to have begun with the
@@ -460,7 +463,7 @@ DECLARE
   callers text;
 BEGIN
   IF keys IS NOT NULL AND timeout < '0' THEN
-    PERFORM @extschema@._advisory_keys_refuse_timeout();
+    PERFORM @extschema@._advisory_keys_refuse_timeout(timeout);
   END IF;
   IF array_ndims(keys) = 2 THEN
     most := @extschema@._advisory_keys_most();
@@ -764,14 +767,14 @@ BEGIN
   ELSIF slots < 1 THEN
     RAISE EXCEPTION 'slots must be at least 1' USING ERRCODE = 'invalid_parameter_value', DETAIL = concat('It is ', slots, '.');
   ELSIF timeout < '0' THEN
-    PERFORM @extschema@._advisory_keys_refuse_timeout();
+    PERFORM @extschema@._advisory_keys_refuse_timeout(timeout);
   END IF;
   warn_session := session IS DISTINCT FROM false AND @extschema@._advisory_keys_warn_session(session);
   IF pg_is_in_recovery() THEN
     PERFORM @extschema@._advisory_keys_refuse_standby();
   END IF;
-  high := k >> 32;
-  low := (k << 32) >> 32;
+  high := (k >> 32)::int;
+  low := ((k << 32) >> 32)::int;
 
   BEGIN
     SELECT places.holders, places.mine, places.queued INTO holders, mine, queued FROM @extschema@._advisory_keys_places(k) AS places;

@@ -122,6 +122,20 @@ def test_session_level_locks_fail_through_it(pooler):
     assert first.execute("SELECT holds_keys(%s)", [name]).fetchone() == (False,)
 
 
+def test_a_session_level_claim_belongs_to_the_server_connection(pooler, connect):
+    """Neither the next client on it nor anybody else is given the name; at transaction level it is free again."""
+    bouncer, outside = pooler(1), connect()
+    first, second = bouncer.connect(), bouncer.connect()
+    names = [["pooler", uuid.uuid4().hex]]
+    claim = "SELECT claim_keys(%s, session => {})"
+    assert first.execute(claim.format(False), [names]).fetchone() == ([1],)
+    assert first.execute(claim.format(True), [names]).fetchone() == ([1],)
+    first.close()
+    for client in (second, outside):
+        assert client.execute(claim.format(True), [names]).fetchone() == ([],)
+    assert outside.execute("SELECT unlock_keys(%s)", [names]).fetchone() == (False,)
+
+
 def test_a_role_can_be_kept_from_session_level_locks(pooler, connect):
     role, db = f"regress_ak_{uuid.uuid4().hex[:8]}", connect()
     db.execute(f"CREATE ROLE {role} LOGIN")

@@ -8,9 +8,10 @@ from scene import name_key, native_only
 pytestmark = native_only("SQL cannot tell whether there is a transaction block, or a longer statement")
 
 CALLS = [
-    "SELECT try_lock_keys('{short}')", "SELECT lock_keys('{short}')", "SELECT claim_keys('{short}')",
+    "SELECT try_lock_keys('{short}')", "SELECT lock_keys('{short}')",
     "SELECT try_lock_keys('{{short},{other}}', timeout => '1s', shared => true) AS locked",
     "SELECT lock_keys(ARRAY[current_database()::text, 'short'], timeout => '0')",
+    "SELECT claim_keys('{{short},{other}}')",
 ]
 
 
