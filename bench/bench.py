@@ -46,6 +46,7 @@ def main():
             *session_pairs(db, options.rounds),
             *many_keys(db, options.rounds),
             *many_held(db, options.rounds),
+            *claims(db, options.rounds),
             *refused(options.rounds, options.seconds),
             *the_view(db, options.rounds),
             *portable(db, options.rounds),
@@ -222,6 +223,41 @@ def many_held(db, rounds):
                 figures["many"] / figures["few"], "<= 1.3")]
 
 
+def candidates_held(holder, db, count):
+    """Has somebody hold so many names, and makes a table of a row with their array; a function that measures a claim
+    among them, in nanoseconds for each."""
+    names = f"(SELECT array_agg(ARRAY['job', i::text]) FROM generate_series(1, {count}) AS i)"
+    holder.execute("SET advisory_keys.max_keys_per_call = 20000")
+    holder.execute("SET advisory_keys.max_keys_per_session = 0")
+    holder.execute(f"SELECT lock_keys({names}, session => true)")
+    table = f"bench_candidates_{count}"
+    db.execute(f"DROP TABLE IF EXISTS {table}")
+    db.execute(f"CREATE TABLE {table} AS SELECT {names} AS names")
+    calls = max(1, 50_000 // count)
+    loop = f"""DO $$ DECLARE a text[]; BEGIN SELECT names INTO a FROM {table};
+        FOR i IN 1..{calls} LOOP PERFORM claim_keys(a); END LOOP; END $$"""
+    return lambda: seconds(db, loop) / calls / count * 1e9
+
+
+def claims(db, rounds):
+    """A busy candidate of claim_keys, its key included; beside it, core's try on the key alone."""
+    with psycopg.connect(autocommit=True) as holder:
+        few, many = candidates_held(holder, db, 1000), candidates_held(holder, db, 10_000)
+        db.execute("DROP TABLE IF EXISTS bench_keys")
+        db.execute("CREATE TABLE bench_keys AS SELECT advisory_key(ARRAY['job', i::text]) AS key FROM generate_series(1, 1000) AS i")
+        db.execute("VACUUM ANALYZE bench_keys")
+        figures = medians(rounds, {
+            "few": few, "many": many,
+            "core": lambda: seconds(db, "SELECT count(*) FROM bench_keys, generate_series(1, 50)"
+                                        " WHERE pg_try_advisory_xact_lock(key)") / 50_000 * 1e9,
+        })
+    return [
+        row("claim_keys, a busy candidate of 1,000 / core's try", figures["few"], figures["core"], "ns",
+            figures["few"] / figures["core"], "first <= 600"),
+        row("  a busy candidate of 10,000 / of 1,000", figures["many"], figures["few"], "ns", figures["many"] / figures["few"]),
+    ]
+
+
 def refused(rounds, duration):
     """A refused lock_keys, whose error names the holder, beside a refused try_lock_keys, while others hold
     50,000 locks; in microseconds, and in transactions per second of somebody who locks something else."""
@@ -313,7 +349,8 @@ def portable(db, rounds):
     def locking(connection, call):
         return lambda: seconds(connection, loop % (loops, call)) / loops * 1e9
 
-    with psycopg.connect(dbname="bench_portable", autocommit=True) as other:
+    with psycopg.connect(dbname="bench_portable", autocommit=True) as other, \
+            psycopg.connect(dbname="bench_portable", autocommit=True) as holder, psycopg.connect(autocommit=True) as native_holder:
         other.execute("SET jit = off")
         other.execute("SET max_parallel_workers_per_gather = 0")
         other.execute(PORTABLE.read_text(encoding="utf-8"))
@@ -334,6 +371,9 @@ def portable(db, rounds):
             "try": locking(other, "try_lock_keys(a)"), "native try": locking(db, "try_lock_keys(a)"),
             "wait": locking(other, "try_lock_keys(a, timeout => '1s', session => true), unlock_keys(a)"),
             "native wait": locking(db, "try_lock_keys(a, timeout => '1s', session => true), unlock_keys(a)"),
+            "slot": locking(other, "try_lock_slot(a, 2, session => true), unlock_slot(a)"),
+            "shared": locking(other, "try_lock_keys(a, shared => true, session => true), unlock_keys(a, shared => true)"),
+            "claim": candidates_held(holder, other, 1000), "native claim": candidates_held(native_holder, db, 1000),
         })
     db.execute("DROP DATABASE bench_portable")
     key, expression = figures["key"] - figures["scan"], figures["sql"] - figures["scan"]
@@ -345,6 +385,10 @@ def portable(db, rounds):
             figures["try"] / figures["native try"]),
         row("portable session lock + unlock with timeout / native", figures["wait"], figures["native wait"], "ns",
             figures["wait"] / figures["native wait"]),
+        row("portable claim_keys, a busy candidate / native", figures["claim"], figures["native claim"], "ns",
+            figures["claim"] / figures["native claim"]),
+        row("portable slot and unlock / shared lock and unlock", figures["slot"], figures["shared"], "ns",
+            figures["slot"] / figures["shared"]),
     ]
 
 

@@ -1,6 +1,7 @@
 """Slots of the portable edition: what stands behind them there, and that it holds under load."""
 
 import random
+import re
 import threading
 import time
 import uuid
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from scene import PATIENCE, PORTABLE, Background, held_keys, name_key, pid_of, stopped, wait_until, wait_until_waiting
+from scene import (
+    PATIENCE, PORTABLE, PORTABLE_SQL, Background, held_keys, name_key, pid_of, stopped, wait_until, wait_until_waiting,
+)
 
 pytestmark = pytest.mark.skipif(not PORTABLE, reason="the extension has a queue of its own")
 
@@ -48,6 +51,14 @@ def start_to_wait(observer, session, statement, parameters):
 
 
 # What stands behind them.
+
+def test_the_page_says_what_the_twins_are(connect):
+    page = (PORTABLE_SQL.parents[1] / "docs" / "portable.md").read_text(encoding="utf-8")
+    query, numbers = re.search(r"```sql\n(SELECT \(k >> 32\).*?);\s+-- (.*?)\n```", page, re.DOTALL).groups()
+    key = name_key("order", "42")
+    assert connect().execute(query).fetchone() == twin(key) + twin(key, complement=True)
+    assert tuple(map(int, numbers.split(", "))) == twin(key) + twin(key, complement=True)
+
 
 @pytest.mark.parametrize("key", [["order", "42"], ["SIGNUP-EMAIL", "a@b.c"], ["a"], ["b"]])
 def test_the_queue_is_the_lock_on_the_twin(connect, key):
