@@ -589,7 +589,7 @@ BEGIN
   IF wanted IS NULL THEN
     RAISE EXCEPTION 'argument "wanted" must not be null' USING ERRCODE = 'null_value_not_allowed';
   ELSIF wanted < 1 THEN
-    RAISE EXCEPTION 'wanted must be at least 1' USING ERRCODE = 'invalid_parameter_value', DETAIL = concat('It is ', wanted, '.');
+    RAISE EXCEPTION 'wanted must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'Pass how many of the keys to lock.';
   ELSIF shared IS NULL THEN
     RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed';
   END IF;
@@ -724,12 +724,16 @@ BEGIN ATOMIC
       AND (classid::bigint << 32) | objid::bigint = key;
 END;
 
--- The key of one name, and the error for several.
-CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_one(key text[]) RETURNS bigint
+-- The key of the one name that a function takes, and the error for several.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_one(key text[], function text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-  IF key IS NULL OR array_ndims(key) = 2 THEN
-    PERFORM @extschema@._advisory_keys_key(key);
+  IF key IS NULL THEN
+    RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed';
+  ELSIF array_ndims(key) = 2 AND NOT EXISTS (SELECT FROM unnest(key) AS part WHERE part IS NULL) THEN
+    RAISE EXCEPTION USING ERRCODE = '2202E', MESSAGE = function || ' takes one key',
+      DETAIL = 'The array has 2 dimensions, which is several keys.',
+      HINT = 'Pass the parts of one key as a one-dimensional array.';
   END IF;
   RETURN (@extschema@._advisory_keys_begin(key, true))[1];
 END $$;
@@ -741,7 +745,8 @@ END $$;
 -- transaction's afterwards. Who has taken it counts all holders once more: of any that came at the same moment, the
 -- last one sees all the others, so there are never too many. If there are, they give way one after the other, while
 -- too many are left: so one is never refused while there is room.
-CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_slot(key text[], slots integer, timeout interval, session boolean)
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_slot(
+  key text[], slots integer, timeout interval, session boolean, function text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 DECLARE
@@ -761,11 +766,12 @@ DECLARE
   left_ms bigint;
   callers text;
 BEGIN
-  k := @extschema@._advisory_keys_one(key);
+  k := @extschema@._advisory_keys_one(key, function);
   IF slots IS NULL THEN
     RAISE EXCEPTION 'argument "slots" must not be null' USING ERRCODE = 'null_value_not_allowed';
   ELSIF slots < 1 THEN
-    RAISE EXCEPTION 'slots must be at least 1' USING ERRCODE = 'invalid_parameter_value', DETAIL = concat('It is ', slots, '.');
+    RAISE EXCEPTION 'slots must be at least 1' USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'Pass how many sessions may hold the name at once.';
   ELSIF timeout < '0' THEN
     PERFORM @extschema@._advisory_keys_refuse_timeout(timeout);
   END IF;
@@ -866,7 +872,7 @@ CREATE OR REPLACE FUNCTION @extschema@.try_lock_slot(
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN @extschema@._advisory_keys_slot(key, slots, timeout, session);
+  RETURN @extschema@._advisory_keys_slot(key, slots, timeout, session, 'try_lock_slot');
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.lock_slot(
@@ -876,26 +882,26 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalo
 DECLARE
   k bigint;
 BEGIN
-  IF NOT @extschema@._advisory_keys_slot(key, slots, timeout, session) THEN
+  IF NOT @extschema@._advisory_keys_slot(key, slots, timeout, session, 'lock_slot') THEN
     k := @extschema@._advisory_keys_key(key);
     RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
-      MESSAGE = 'could not obtain a slot ' || @extschema@._advisory_keys_in_time(timeout),
+      MESSAGE = 'could not obtain one of ' || slots || ' slots ' || @extschema@._advisory_keys_in_time(timeout),
       DETAIL = 'Key ' || @extschema@._advisory_keys_shown(key, k) || @extschema@._advisory_keys_held_by(k, false),
-      HINT = 'Try again, allow more time, or end the holder.';
+      HINT = 'Try again, allow more time, or end a holder.';
   END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.unlock_slot(key text[]) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM @extschema@._advisory_keys_one(key);
+  PERFORM @extschema@._advisory_keys_one(key, 'unlock_slot');
   RETURN @extschema@.unlock_keys(key, shared => true);
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.slots_held(key text[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RETURN (@extschema@._advisory_keys_places(@extschema@._advisory_keys_one(key))).holders;
+  RETURN (@extschema@._advisory_keys_places(@extschema@._advisory_keys_one(key, 'slots_held'))).holders;
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.advisory_key_name(key bigint) RETURNS text
@@ -944,16 +950,16 @@ COMMENT ON FUNCTION @extschema@.claim_keys(text[], integer, boolean, boolean) IS
 'lock the first names that are free, one in each row, as many as are wanted and without waiting; the numbers of their rows, from 1. Skips what this session holds. At transaction level unless session => true';
 
 COMMENT ON FUNCTION @extschema@.try_lock_slot(text[], integer, interval, boolean) IS
-'hold one of so many places of a name, or false when none could be had within the timeout (default: without waiting). At transaction level unless session => true';
+'hold one name together with others, so many sessions at most; false when that could not be had within the timeout (default: without waiting). A shared lock on the name, at transaction level unless session => true';
 
 COMMENT ON FUNCTION @extschema@.lock_slot(text[], integer, interval, boolean) IS
-'hold one of so many places of a name; error 55P03 when none could be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+'hold one name together with others, so many sessions at most; error 55P03 when that could not be had within the timeout (default: wait without limit of its own). A shared lock on the name, at transaction level unless session => true';
 
 COMMENT ON FUNCTION @extschema@.unlock_slot(text[]) IS
-'release one session-level hold of a place; false, with a warning, when none was held so';
+'release one session-level hold of a slot of a name, as unlock_keys does with shared => true; false, with a warning, when there is none';
 
 COMMENT ON FUNCTION @extschema@.slots_held(text[]) IS
-'how many sessions hold a place of this name, or share its lock, at this moment';
+'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
 
 COMMENT ON FUNCTION @extschema@.unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';

@@ -5,5 +5,6 @@ pub mod claim;
 pub mod lock;
 pub mod lock_table;
 pub mod session_limit;
+pub mod slots;
 pub mod timeout;
 pub mod wait;

@@ -24,10 +24,8 @@ pub fn lock_arguments<'a>(
 ) -> Result<(KeySet<'a>, Request), Error> {
     refuse_parallel_worker()?;
     let array = text_array("keys", keys, call)?;
-    let timeout = Timeout::from_argument(timeout)?;
     let mode = mode(shared)?;
-    let level = level(session)?;
-    refuse_standby()?;
+    let (level, timeout) = level_and_timeout(session, timeout)?;
     if array.rows() > settings::max_keys_per_call() {
         return Err(Error::TooManyKeys { rows: array.rows() });
     }
@@ -44,10 +42,9 @@ pub fn claim_arguments<'a>(
 ) -> Result<(TextArray<'a>, Claim), Error> {
     refuse_parallel_worker()?;
     let candidates = text_array("keys", keys, call)?;
-    let wanted = match wanted.ok_or(Error::NullArgument("wanted"))? {
-        wanted @ ..1 => return Err(Error::NothingWanted(wanted)),
-        wanted => wanted as usize,
-    };
+    let wanted = wanted.ok_or(Error::NullArgument("wanted"))?;
+    let wanted = usize::try_from(wanted).ok().filter(|&wanted| wanted > 0);
+    let wanted = wanted.ok_or(Error::TooFewWanted)?;
     let mode = mode(shared)?;
     let level = level(session)?;
     refuse_standby()?;
@@ -55,6 +52,18 @@ pub fn claim_arguments<'a>(
         return Err(Error::TooManyWanted(wanted));
     }
     Ok((candidates, Claim { wanted, mode, level }))
+}
+
+/// How long to lock, and how long to wait for that, checked; and whether locks may be taken here at all.
+#[inline]
+pub fn level_and_timeout(
+    session: Option<bool>,
+    timeout: Option<Interval>,
+) -> Result<(Level, Timeout), Error> {
+    let timeout = Timeout::from_argument(timeout)?;
+    let level = level(session)?;
+    refuse_standby()?;
+    Ok((level, timeout))
 }
 
 /// The arguments of the other functions, checked.

@@ -2,14 +2,11 @@
 
 use crate::error::{Error, OrRaise};
 use crate::locks::claim::claim;
-use crate::locks::lock::Level;
-use crate::settings::{self, SessionLocks};
 use crate::sql::arguments::claim_arguments;
 use crate::sql::call::Call;
 use crate::sql::int_array::IntArray;
-use crate::sql::short_lock;
+use crate::sql::lock::say_what_was_granted;
 use crate::sql::text_array_arg::TextArrayArg;
-use crate::warning;
 use pgrx::prelude::*;
 
 /// Goes through the rows of `keys` in their order, locks those that are free until it has `wanted`, and
@@ -40,13 +37,7 @@ fn claimed_rows(
     // What can fail is done while the locks can still be given back.
     let rows = IntArray::new(claimed.row_numbers());
     if !claimed.is_empty() {
-        match request.level {
-            Level::Transaction => short_lock::granted(call),
-            Level::Session if settings::session_locks() == SessionLocks::Warn => {
-                warning::session_lock_taken();
-            }
-            Level::Session => {}
-        }
+        say_what_was_granted(request.level, true, false, call);
     }
     claimed.keep();
     Ok(rows)
