@@ -8,7 +8,7 @@ import uuid
 import psycopg
 import pytest
 
-from scene import PORTABLE, Background, native_only, pid_of
+from scene import PORTABLE, Background, pid_of
 from slots import assert_nothing_left, hold, wait_until_queued, waiting
 
 THREADS = 16
@@ -76,6 +76,8 @@ def crowd(connect, work, threads=THREADS):
 @pytest.mark.parametrize("slots", [1, 2, 4, 8])
 def test_never_more_than_so_many_hold_it_and_none_is_lost(connect, name, slots):
     counter = Counter()
+    # There, who waits looks every 20 ms: places that are held for a moment only are never all taken.
+    longest = 0.012 * slots if PORTABLE else 0.003
 
     def work(session, dice):
         session.execute("BEGIN")
@@ -87,7 +89,7 @@ def test_never_more_than_so_many_hold_it_and_none_is_lost(connect, name, slots):
         if granted:
             counter.enter(slots)
             if dice.random() < 0.5:
-                time.sleep(dice.random() * 0.003)
+                time.sleep(dice.random() * longest)
             counter.leave()
         session.execute(dice.choice(["COMMIT", "ROLLBACK"]))
 
@@ -207,7 +209,6 @@ def test_who_holds_it_gets_it_again_past_the_queue(connect, name):
     assert call.result() == ""
 
 
-@native_only("there, exclusive lockers and those who wait for a slot do not stand in one queue")
 def test_a_drain_gets_through_and_those_who_wait_too(connect, name):
     """Lockers one after the other, and takers of slots one after the other: both get on."""
     got = {"drain": 0, "slot": 0}
