@@ -585,7 +585,7 @@ BEGIN
     PERFORM @extschema@._advisory_keys_key(keys);
   END IF;
   -- Of the first row only: the key of any other is computed when its turn comes.
-  PERFORM @extschema@._advisory_keys_begin(coalesce(keys[array_lower(keys, 1):array_lower(keys, 1)], keys), coalesce(shared, false));
+  PERFORM @extschema@._advisory_keys_begin(coalesce(keys[array_lower(keys, 1) : array_lower(keys, 1)], keys), coalesce(shared, false));
   IF wanted IS NULL THEN
     RAISE EXCEPTION 'argument "wanted" must not be null' USING ERRCODE = 'null_value_not_allowed';
   ELSIF wanted < 1 THEN
