@@ -885,8 +885,9 @@ BEGIN
   IF NOT @extschema@._advisory_keys_slot(key, slots, timeout, session, 'lock_slot') THEN
     k := @extschema@._advisory_keys_key(key);
     RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
-      MESSAGE = 'could not obtain one of ' || slots || ' slots ' || @extschema@._advisory_keys_in_time(timeout),
-      DETAIL = 'Key ' || @extschema@._advisory_keys_shown(key, k) || @extschema@._advisory_keys_held_by(k, false),
+      MESSAGE = 'could not obtain a slot ' || @extschema@._advisory_keys_in_time(timeout),
+      DETAIL = concat('Key ', @extschema@._advisory_keys_shown(key, k), ' has ', slots, CASE WHEN slots > 1 THEN ' slots and' ELSE ' slot and' END,
+        @extschema@._advisory_keys_held_by(k, false)),
       HINT = 'Try again, allow more time, or end a holder.';
   END IF;
 END $$;
