@@ -27,7 +27,7 @@ OURS = """
     SELECT count(*) FROM (
         SELECT proname, pronamespace, proowner FROM pg_proc
         UNION ALL SELECT relname, relnamespace, relowner FROM pg_class WHERE relkind = 'v') AS object (name, namespace, owner)
-    WHERE namespace = 'public'::regnamespace AND owner = current_user::regrole AND name ~ '_keys|advisory'
+    WHERE namespace = 'public'::regnamespace AND owner = current_user::regrole AND name ~ '_keys|advisory|slot'
 """
 
 
