@@ -711,18 +711,19 @@ END $$;
 -- the queue, who looks for a place every 20 ms. The twin of the complement breaks ties.
 --
 -- Who holds the key shared, in other sessions and this one; whether this session holds it in whatever mode; whether
--- anybody has a place in the queue. One look sees them all at the same moment.
+-- anybody has a place in the queue. One look sees them all at the same moment. PL/pgSQL plans it once.
 CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_places(key bigint, OUT holders int, OUT mine boolean, OUT queued boolean)
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
   SELECT count(*) FILTER (WHERE objsubid = 1 AND granted AND mode = 'ShareLock')::int,
          coalesce(bool_or(objsubid = 1 AND granted AND pid = pg_backend_pid()), false),
          coalesce(bool_or(objsubid = 2 AND mode = 'ExclusiveLock'), false)
+    INTO holders, mine, queued
     FROM pg_locks
     WHERE locktype = 'advisory'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (classid::bigint << 32) | objid::bigint = key;
-END;
+END $$;
 
 -- The key of the one name that a function takes, and the error for several.
 CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_one(key text[], function text) RETURNS bigint
