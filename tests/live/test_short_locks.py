@@ -12,6 +12,7 @@ CALLS = [
     "SELECT try_lock_keys('{{short},{other}}', timeout => '1s', shared => true) AS locked",
     "SELECT lock_keys(ARRAY[current_database()::text, 'short'], timeout => '0')",
     "SELECT claim_keys('{{short},{other}}')",
+    "SELECT try_lock_slot('{short}', 1)", "SELECT lock_slot('{short}', 1)",
 ]
 
 
