@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . scripts/server.sh
 
 if [ -z "${PG_RUNNING:-}" ]; then
-  need_cargo_pgrx
+  need_rust
   need_postgres "${PG:-$(default_major)}"
 else
   need_rust
@@ -41,8 +41,8 @@ quietly rust "$CARGO" build --locked --manifest-path "$clients/rust/Cargo.toml" 
 
 if [ -z "${PG_RUNNING:-}" ]; then
   say "building the extension"
-  quietly clients-build build_package
-  install_package
+  quietly clients-build build_extension
+  install_extension
   server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-clients.XXXXXX")
   chmod 755 "$server"
   trap 'stop_server "$server"; rm -rf "$server"' EXIT

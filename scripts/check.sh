@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given; or some of it, by the
-# words of SUITES: format lints metadata analysers rust sql isolation live. Sets up what is missing, goes on after a failure,
-# and ends with a summary.
+# words of SUITES: format lints metadata analysers rust sql isolation live. Needs what make setup-check brings, goes on after a
+# failure, and ends with a summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -18,11 +18,10 @@ for suite in ${SUITES:=$all_suites}; do
   [[ " $all_suites " = *" $suite "* ]] || die "SUITES knows: $all_suites"
 done
 
-started=$SECONDS
 need_cargo_pgrx
 major=${PG:-$(default_major)}
 need_postgres "$major"
-say "checking on $("$PG_CONFIG" --version) with $(rustc --version); set-up took $((SECONDS - started)) s"
+say "checking on $("$PG_CONFIG" --version) with $("$CARGO" --version)"
 
 features=(--no-default-features --features "pg$major")
 test_features=(--no-default-features --features "pg$major pg_test")
@@ -38,22 +37,21 @@ trap cleanup EXIT
 check_format() {
   local manifest
   for manifest in Cargo.toml tests/{pure,torture,clients/rust}/Cargo.toml; do
-    $CARGO fmt --check --manifest-path "$manifest"
+    "$CARGO" fmt --check --manifest-path "$manifest"
   done
 }
 
 check_lints() {
-  $CARGO clippy --locked --all-targets "${test_features[@]}" -- -D warnings
+  "$CARGO" clippy --locked --all-targets "${test_features[@]}" -- -D warnings
   # Not its fuzz targets, which want the nightly toolchain.
-  $CARGO clippy --locked --lib --tests --manifest-path tests/pure/Cargo.toml --target-dir target/pure -- -D warnings
-  $CARGO clippy --locked --all-targets --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- -D warnings
+  "$CARGO" clippy --locked --lib --tests --manifest-path tests/pure/Cargo.toml --target-dir target/pure -- -D warnings
+  "$CARGO" clippy --locked --all-targets --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- -D warnings
 }
 
 # Unit tests, and tests inside a server of its own.
 check_rust() {
   local as=()
   if is_root; then
-    need_packages sudo
     install -d -o postgres "$scratch/pgrx"
     as=(--runas postgres --pgdata "$scratch/pgrx/data")
   fi
@@ -62,8 +60,8 @@ check_rust() {
 
 # The release build, as users install it, on a server for all the suites that follow.
 check_install() {
-  build_package
-  install_package
+  build_extension
+  install_extension
   start_server "$server" max_prepared_transactions=10 deadlock_timeout=1s
   export ADVISORY_KEYS_SERVER_LOG=$server/server.log
 }

@@ -47,7 +47,6 @@ run_isolation() { run_pg_regress "$(test_programs)/isolation/pg_isolation_regres
 
 # Outside clients, in Python.
 run_live() {
-  need_packages pgbouncer
   need_python_packages tests/live/requirements.txt
   "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
 }

@@ -96,3 +96,9 @@ pub fn statement_start() -> pg_sys::TimestampTz {
     // SAFETY: see `reads`.
     unsafe { reads::GetCurrentStatementStartTimestamp() }
 }
+
+/// Serves a cancel or timeout that is pending; may raise.
+#[inline]
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}

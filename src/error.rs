@@ -2,11 +2,11 @@
 //!
 //! Messages are lower case without a full stop; facts stand in DETAIL, the cure in HINT.
 
-use crate::lock_table::Holders;
+use crate::keys::text_array::Invalid;
+use crate::locks::lock_table::Holders;
+use crate::locks::timeout::Timeout;
 use crate::report::Report;
 use crate::settings;
-use crate::text_array::Invalid;
-use crate::timeout::Timeout;
 use pgrx::PgSqlErrorCode;
 
 /// Every error that the functions of this extension raise themselves. What Postgres raises while a
@@ -48,7 +48,7 @@ pub enum Error {
     Standby,
     /// `lock_keys` did not get a lock in time.
     NotGranted {
-        /// The key, as [`crate::name::NamedKey::describe`] shows it.
+        /// The key, as [`crate::keys::name::NamedKey::describe`] shows it.
         key: Vec<u8>,
         /// How long the call was to wait.
         timeout: Timeout,

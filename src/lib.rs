@@ -1,32 +1,17 @@
 //! `advisory_keys`: lock by name in Postgres.
 //!
-//! Data flows one way: SQL arguments ([`argument`], [`text_array`]) become keys ([`key`],
-//! [`keyset`]), keys become locks ([`lock`]), and what cannot be had at once is waited for
-//! ([`wait`]). The SQL functions are in [`functions`]. Beside that way, names are recorded
-//! ([`name_record`], [`shared_memory`]) for those who look at the locks ([`lock_status`],
-//! [`lock_table`]).
+//! Data flows one way: SQL arguments ([`sql`]) become keys ([`keys`]), keys become locks, and what
+//! cannot be had at once is waited for ([`locks`]). Beside that way, names are recorded ([`shared`])
+//! for those who look at the locks.
 
-mod argument;
 mod backend;
-mod call;
-mod encoding;
 mod error;
-mod functions;
-mod key;
-mod keyset;
-mod lock;
-mod lock_status;
-mod lock_table;
-mod name;
-mod name_record;
+mod keys;
+mod locks;
 mod report;
-mod session_limit;
 mod settings;
-mod shared_memory;
-mod short_lock;
-mod text_array;
-mod timeout;
-mod wait;
+mod shared;
+mod sql;
 mod warning;
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -38,17 +23,21 @@ compile_error!("errors of Postgres are carried through Rust by unwinding");
 pgrx::pg_module_magic!();
 
 pgrx::extension_sql_file!("../sql/prologue.sql", name = "prologue", bootstrap);
-pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = [advisory_lock_status]);
+pgrx::extension_sql_file!(
+    "../sql/views.sql",
+    name = "views",
+    requires = [sql::lock_status::advisory_lock_status]
+);
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 /// Called by Postgres when it loads the library.
 #[pgrx::pg_guard]
 #[allow(unsafe_code)]
 pub extern "C-unwind" fn _PG_init() {
-    let preloading = shared_memory::preloading();
+    let preloading = shared::memory::preloading();
     settings::define(preloading);
     if preloading {
-        shared_memory::reserve();
+        shared::memory::reserve();
     }
 }
 

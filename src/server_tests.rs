@@ -1,10 +1,10 @@
 //! Tests that need both a server and a look inside: what SQL alone cannot see.
 
-use crate::argument::TextArrayArg;
-use crate::keyset::key_of_row;
-use crate::lock::{AdvisoryLock, Attempt, Holds, Level, Mode};
-use crate::name::{MAX_NAME, NamedKey};
-use crate::text_array::TextArray;
+use crate::keys::keyset::key_of_row;
+use crate::keys::name::{MAX_NAME, NamedKey};
+use crate::keys::text_array::TextArray;
+use crate::locks::lock::{AdvisoryLock, Attempt, Holds, Level, Mode};
+use crate::sql::text_array_arg::TextArrayArg;
 use pgrx::prelude::*;
 
 /// The key of an array, without the checks of `advisory_key`.

@@ -1,7 +1,7 @@
 //! What is said beside the answer of a call: warnings, each with its SQLSTATE, detail and hint.
 
-use crate::lock::{AdvisoryLock, Mode};
-use crate::name::NamedKey;
+use crate::keys::name::NamedKey;
+use crate::locks::lock::{AdvisoryLock, Mode};
 use crate::report::Report;
 use pgrx::PgSqlErrorCode;
 

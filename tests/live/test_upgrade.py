@@ -10,7 +10,7 @@ from scene import native_only, scratch_database
 pytestmark = native_only("the portable edition is upgraded by installing it again")
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "sql"
-RELEASED = sorted(script.stem.split("--")[1] for script in SCRIPTS.glob("advisory_keys--*.sql") if script.stem.count("--") == 1)
+RELEASED = sorted(line.split("--")[1].removesuffix(".sql") for line in (SCRIPTS / "released.sha256").read_text().splitlines() if line.count("--") == 1)
 
 CATALOG = """
     SELECT pg_describe_object(classid, objid, objsubid), content FROM pg_depend

@@ -3,12 +3,12 @@
 
 pub mod any_array;
 pub mod any_bytes;
-#[path = "../../../src/name_record.rs"]
+#[path = "../../../src/shared/name_record.rs"]
 pub mod name_record;
 
-#[path = "../../../src/key.rs"]
+#[path = "../../../src/keys/key.rs"]
 mod key;
-#[path = "../../../src/text_array.rs"]
+#[path = "../../../src/keys/text_array.rs"]
 mod text_array;
 
 /// Calls `check` with the body where Postgres can have it: behind a length word of 4 bytes, or of 1,

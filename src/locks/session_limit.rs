@@ -8,8 +8,8 @@
 
 use crate::backend::local_transaction;
 use crate::error::Error;
-use crate::lock::Level;
-use crate::lock_table::{held_by_this_backend, nominal_size};
+use crate::locks::lock::Level;
+use crate::locks::lock_table::{held_by_this_backend, nominal_size};
 use crate::settings;
 use pgrx::pg_sys::{self, SubTransactionId, SubXactEvent};
 use std::cell::{Cell, RefCell};

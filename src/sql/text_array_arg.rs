@@ -1,7 +1,7 @@
 //! The argument `text[]` of the SQL functions.
 #![allow(unsafe_code)]
 
-use crate::text_array::MAX_ALIGN;
+use crate::keys::text_array::MAX_ALIGN;
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
@@ -21,7 +21,7 @@ const _: () = assert!(pg_sys::MAXIMUM_ALIGNOF as usize == MAX_ALIGN);
 pub struct TextArrayArg<'fcx>(&'fcx [u8]);
 
 impl<'fcx> TextArrayArg<'fcx> {
-    /// The body, as [`crate::text_array::TextArray::parse`] takes it.
+    /// The body, as [`crate::keys::text_array::TextArray::parse`] takes it.
     #[inline]
     pub fn body(self) -> &'fcx [u8] {
         self.0

@@ -35,11 +35,12 @@
 //! interrupts, with no other resource acquired since we called.
 #![allow(unsafe_code)]
 
+use crate::backend::check_for_interrupts;
 use crate::error::Error;
-use crate::lock::{AdvisoryLock, Level, Mode};
-use crate::name::NamedKey;
+use crate::keys::name::NamedKey;
+use crate::locks::lock::{AdvisoryLock, Level, Mode};
+use crate::locks::timeout::{Deadline, Remaining};
 use crate::report::{add_context, c_string};
-use crate::timeout::{Deadline, Remaining};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
@@ -138,12 +139,6 @@ fn unless_timed_out(
         give_back();
         error.raise()
     })
-}
-
-/// Serves a cancel or timeout that is pending; may raise.
-#[inline]
-pub fn check_for_interrupts() {
-    pgrx::check_for_interrupts!();
 }
 
 /// `lock_timeout` of the session in milliseconds, 0 for none.

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::backend::process_id;
-use crate::lock::{AdvisoryLock, Mode, bit};
+use crate::locks::lock::{AdvisoryLock, Mode, bit};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -1,13 +1,13 @@
 //! How a key is shown to people: its parts joined, cut if long.
 
 use crate::backend::{current_database, current_user};
-use crate::encoding::{client_can_show, clip};
-use crate::key::SEPARATOR;
-use crate::name_record::{MAX_TEXT, Noticed, Subject, split_of};
+use crate::keys::encoding::{client_can_show, clip};
+use crate::keys::key::SEPARATOR;
+use crate::keys::text_array::TextArray;
 use crate::report::Report;
 use crate::settings;
-use crate::shared_memory::name_record;
-use crate::text_array::TextArray;
+use crate::shared::memory::name_record;
+use crate::shared::name_record::{MAX_TEXT, Noticed, Subject, split_of};
 use pgrx::PgSqlErrorCode;
 use smallvec::SmallVec;
 

@@ -6,8 +6,8 @@
 //! the transaction goes on.
 
 use crate::backend;
-use crate::call::Call;
 use crate::settings;
+use crate::sql::call::Call;
 use crate::warning;
 use pgrx::{PgXactCallbackEvent, register_xact_callback};
 use std::sync::atomic::{AtomicBool, Ordering};

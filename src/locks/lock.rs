@@ -128,7 +128,7 @@ impl AdvisoryLock {
     }
 
     /// Takes the lock, waiting in the queue for it as long as `LockTimeout` allows. For
-    /// `crate::wait`, which knows what has to be done when this raises an error.
+    /// `crate::locks::wait`, which knows what has to be done when this raises an error.
     pub fn acquire(&self, mode: Mode, level: Level) {
         // SAFETY: as in `try_acquire`.
         unsafe { pg_sys::LockAcquire(&self.0, mode.lockmode(), level.is_session(), false) };

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "megabytes of names would take it half an hour")]
     fn golden_vectors() {
-        let file: Vectors = serde_json::from_str(include_str!("../tests/vectors.json")).unwrap();
+        let file: Vectors = serde_json::from_str(include_str!("../../tests/vectors.json")).unwrap();
         assert!(file.vectors.len() >= 60 && !file.described.is_empty());
         for Vector { parts, utf8, key: expected } in file.vectors {
             let hex: String = parts.join("-").bytes().map(|byte| format!("{byte:02x}")).collect();

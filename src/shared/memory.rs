@@ -6,8 +6,8 @@
 //! Either way it begins empty after every start of the server, also after a crash.
 #![allow(unsafe_code)]
 
-use crate::name_record::{NameRecord, Set};
 use crate::settings;
+use crate::shared::name_record::{NameRecord, Set};
 use pgrx::{pg_guard, pg_sys};
 use std::mem::size_of;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -116,8 +116,8 @@ fn attach() -> Option<NameRecord<'static>> {
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 mod segment {
     use super::{set_place, wanted_sets};
-    use crate::name_record::Set;
     use crate::report::Report;
+    use crate::shared::name_record::Set;
     use pgrx::pg_sys::panic::CaughtError;
     use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
     use std::ffi::{CStr, c_void};

@@ -3,13 +3,13 @@
 #![allow(unsafe_code)]
 
 use crate::backend::{current_database, current_user};
-use crate::encoding::is_valid;
 use crate::error::{Error, OrRaise};
-use crate::functions::refuse_parallel_worker;
-use crate::lock::Mode;
-use crate::lock_table::entries;
-use crate::name_record::{Recorded, Subject};
-use crate::shared_memory::name_record;
+use crate::keys::encoding::is_valid;
+use crate::locks::lock::Mode;
+use crate::locks::lock_table::entries;
+use crate::shared::memory::name_record;
+use crate::shared::name_record::{Recorded, Subject};
+use crate::sql::arguments::refuse_parallel_worker;
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::Datum;
 use pgrx::pgrx_sql_entity_graph::metadata::{

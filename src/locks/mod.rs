@@ -1,0 +1,8 @@
+//! From keys to locks: what is had at once, what is waited for, what is given back.
+
+pub mod all_or_none;
+pub mod lock;
+pub mod lock_table;
+pub mod session_limit;
+pub mod timeout;
+pub mod wait;
