@@ -47,6 +47,8 @@ quietly() {
 . "$PROJECT/scripts/setup/python.sh"
 # shellcheck source=scripts/setup/extension.sh
 . "$PROJECT/scripts/setup/extension.sh"
+# shellcheck source=scripts/setup/released.sh
+. "$PROJECT/scripts/setup/released.sh"
 
 set_up() {
   need_rust

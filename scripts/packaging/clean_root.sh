@@ -10,6 +10,7 @@ need_clean_root() {
   local suites suite work
   read -ra suites <<<"$(suites_of "$1")"
   say "bringing a clean root of ${suites[*]}"
+  mkdir -p "$TOOLS_DIR"
   work=$(mktemp -d "$TOOLS_DIR/clean-root.XXXXXX")
   for suite in "${suites[@]}"; do sources_of_suite "$suite"; done >"$work/debian.sources"
   [ -s "$work/debian.sources" ] || die "apt has no archive of Debian here to make a clean root of"
