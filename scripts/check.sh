@@ -90,6 +90,7 @@ step() {
 step format "format" check_format
 step lints "lints" check_lints
 step analysers "shellcheck" check_shell
+step analysers "licences, locks, workflows" check_supply
 step rust "Rust tests" check_rust
 say "install"
 check_install
