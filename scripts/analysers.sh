@@ -7,6 +7,15 @@ check_shell() {
   shellcheck --external-sources scripts/*.sh scripts/*/*.sh .ci/run tests/clients/psql/client.sh
 }
 
+# What others wrote: licences, duplicates, hashes; and that the workflows of CI take no more rights than they need. Of registries it asks
+# nothing, but for crates that are not on this machine yet.
+check_supply() {
+  need_python_packages scripts/analysers/requirements.txt
+  "$PYTHON" -B "$ANALYSERS/locks.py"
+  "$PYTHON" -B "$ANALYSERS/crates.py"
+  "$(dirname "$PYTHON")/zizmor" --offline --quiet --persona=pedantic .github
+}
+
 # The same fact in several files, and what was released.
 check_metadata() {
   need_python_packages scripts/analysers/requirements.txt

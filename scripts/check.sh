@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given; or some of it, by the
-# words of SUITES: format lints metadata analysers rust sql isolation live. Needs what make setup-check brings, goes on after a
-# failure, and ends with a summary.
+# words of SUITES: format lints metadata analysers rust sql isolation live; with TEST=NAME one test of a suite. Needs what make setup-check
+# brings, goes on after a failure, and ends with a summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -55,7 +55,7 @@ check_rust() {
     install -d -o postgres "$scratch/pgrx"
     as=(--runas postgres --pgdata "$scratch/pgrx/data")
   fi
-  USER=$(id -un) env -u RUST_BACKTRACE "$CARGO_PGRX" pgrx test "${as[@]}" "${features[@]}" "pg$major"
+  USER=$(id -un) env -u RUST_BACKTRACE "$CARGO_PGRX" pgrx test "${as[@]}" "${features[@]}" "pg$major" ${TEST:+"$TEST"}
 }
 
 # The release build, as users install it, on a server for all the suites that follow.
@@ -88,6 +88,7 @@ step() {
 step format "format" check_format
 step lints "lints" check_lints
 step analysers "shellcheck" check_shell
+step analysers "licences, locks, workflows" check_supply
 step rust "Rust tests" check_rust
 say "install"
 check_install
