@@ -54,7 +54,13 @@ fuzz:
 bench:
 	@scripts/bench.sh
 
+package:
+	@scripts/package.sh
+
+package-check:
+	@scripts/package-check.sh
+
 clean:
 	cargo clean
 
-.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients torture mutants picture miri fuzz bench clean
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients torture mutants picture miri fuzz bench package package-check clean

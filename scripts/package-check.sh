@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # Installs, uses, upgrades and removes what make package made, each package in a clean root of the release of Debian that has its Postgres:
-# all of them, or PG=15 17 18 19.
+# all of them, or PG=15 17 18 19; and the bundle for PGXN with the first of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
+# shellcheck source=scripts/server.sh
+. scripts/server.sh
 # shellcheck source=scripts/packaging/release.sh
 . scripts/packaging/release.sh
 # shellcheck source=scripts/packaging/clean_root.sh
 . scripts/packaging/clean_root.sh
+# shellcheck source=scripts/packaging/bundle.sh
+. scripts/packaging/bundle.sh
 
 need_packages iproute2
 folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-packages.XXXXXX")
-trap 'rm -rf "$folder"' EXIT
+trap 'stop_server "$folder/server"; rm -rf "$folder"' EXIT
 
 # make_deb_of_released MAJOR VERSION: a package of what users of a version have installed; there was none of its own, so it is made of
 # the present one.
@@ -40,3 +44,7 @@ for major in $(majors); do
   say "packages for Postgres $major on Debian's $(suites_of "$major")"
   in_clean_root "$folder" bash /packages/use.sh "$major" "$VERSION" "$before"
 done
+
+read -r major _ <<<"$(majors)"
+need_debian_postgres "$major"
+check_bundle "$folder"

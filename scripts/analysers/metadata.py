@@ -37,11 +37,33 @@ def check_versions():
         "the head of sql/portable.sql": found(r"\A-- advisory_keys ([^ ,]+), portable edition", "sql/portable.sql"),
         "the top of CHANGELOG.md": found(r"^## (\S+)", "CHANGELOG.md"),
         "advisory_keys.control": found(r"^default_version = '(.*)'$", "advisory_keys.control"),
+        "the top of debian/changelog": found(r"\A\S+ \((.+)-\d+\)", "debian/changelog"),
     }
     for place, other in versions.items():
         if other != version:
             problems.append(f"the version is {version} in Cargo.toml, and {other} in {place}")
     return version
+
+
+def check_bundle(version):
+    """META.json has what PGXN asks for, and says what is true of the tree."""
+    meta, script = json.loads(text("META.json")), f"sql/advisory_keys--{version}.sql"
+    for key in ("name", "abstract", "version", "maintainer", "license", "provides", "meta-spec"):
+        if not meta.get(key):
+            problems.append(f"META.json has no {key}, which PGXN asks for")
+    facts = {
+        "name": (meta["name"], found(r'^name = "(.*)"$', "Cargo.toml")),
+        "license": (meta["license"], found(r'^license = "(.*)"$', "Cargo.toml").lower()),
+        "extensions": (list(meta["provides"]), [path.stem for path in PROJECT.glob("*.control")]),
+        "file": (meta["provides"]["advisory_keys"]["file"], script),
+        "least PostgreSQL": (meta["prereqs"]["runtime"]["requires"]["PostgreSQL"], found(r'^pg(\d+) = ', "Cargo.toml") + ".0.0"),
+    }
+    for fact, (said, true) in facts.items():
+        if said != true:
+            problems.append(f"the {fact} of META.json is {said}, and should be {true}")
+    for file in (script, meta["provides"]["advisory_keys"]["docfile"]):
+        if not (PROJECT / file).is_file():
+            problems.append(f"META.json names {file}, which is not there")
 
 
 def comments(name):
@@ -114,7 +136,9 @@ def check_commit(release, commit):
         problems.append(f"commit {commit} is not of {release}, which is said to be released as it")
 
 
-check_released(check_versions())
+version = check_versions()
+check_bundle(version)
+check_released(version)
 check_comments()
 for problem in problems:
     print(problem)
