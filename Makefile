@@ -55,6 +55,6 @@ bench:
 	@scripts/bench.sh
 
 clean:
-	cargo clean
+	$${CARGO:-cargo} clean
 
 .PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients torture mutants picture miri fuzz bench clean

@@ -43,6 +43,12 @@ def check_versions():
     return version
 
 
+def check_rust():
+    needed, told = found(r'^rust-version = "(.*)"$', "Cargo.toml"), found(r"You need Rust (\S+) or newer", "README.md")
+    if needed != told:
+        problems.append(f"Cargo.toml asks for Rust {needed}, and README.md for {told}")
+
+
 def comments(name):
     """The texts of COMMENT ON by object; in the portable edition the place of the schema stands before it."""
     pattern = r"^COMMENT ON (\w+) (?:@extschema@\.)?(.+?) IS\s+'((?:[^']|'')*)';"
@@ -91,6 +97,7 @@ def check_released(version):
 
 
 check_released(check_versions())
+check_rust()
 check_comments()
 for problem in problems:
     print(problem)
