@@ -61,6 +61,6 @@ package-check:
 	@scripts/package-check.sh
 
 clean:
-	cargo clean
+	$${CARGO:-cargo} clean
 
 .PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients torture mutants picture miri fuzz bench package package-check clean

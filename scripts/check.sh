@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given; or some of it, by the
-# words of SUITES: format lints metadata analysers rust sql isolation live; with TEST=NAME one test of a suite. Needs what make setup-check
+# words of SUITES: format lints install metadata analysers rust sql isolation live; with TEST=NAME one test of a suite. Needs what make setup-check
 # brings, goes on after a failure, and ends with a summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/analysers.sh
 . scripts/analysers.sh
 
-all_suites="format lints metadata analysers rust sql isolation live"
+all_suites="format lints install metadata analysers rust sql isolation live"
 for suite in ${SUITES:=$all_suites}; do
   [[ " $all_suites " = *" $suite "* ]] || die "SUITES knows: $all_suites"
 done
@@ -92,6 +92,7 @@ step analysers "licences, locks, workflows" check_supply
 step rust "Rust tests" check_rust
 say "install"
 check_install
+step install "make install" scripts/check-install.sh
 step metadata "metadata" check_metadata
 step analysers "pgspot" check_names
 step analysers "plpgsql_check" check_plpgsql

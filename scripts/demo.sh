@@ -16,9 +16,12 @@ stop_demo() {
   rm -rf "$demo" "$remembered"
 }
 if [ "${1:-}" = stop ]; then
-  [ -f "$remembered" ] || die "no demo server was started here"
-  stop_demo
-  say "the demo server is stopped and gone"
+  if [ -f "$remembered" ]; then
+    stop_demo
+    say "the demo server is stopped and gone"
+  else
+    say "no demo server is running"
+  fi
   exit
 fi
 

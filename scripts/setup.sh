@@ -59,11 +59,12 @@ set_up_check() {
   set_up
   need_rust_linters
   need_cargo_pgrx
-  need_packages shellcheck binutils pgbouncer
+  local packages=(shellcheck binutils pgbouncer)
   # cargo pgrx test runs its server as another user by it.
-  if is_root; then need_packages sudo; fi
+  if is_root; then packages+=(sudo); fi
   # It is there for Debian's 15 only.
-  if is_debians_15; then need_packages postgresql-15-plpgsql-check; fi
+  if is_debians_15; then packages+=(postgresql-15-plpgsql-check); fi
+  need_packages "${packages[@]}"
   need_python_packages scripts/analysers/requirements.txt
   need_python_packages tests/live/requirements.txt
 }

@@ -66,6 +66,12 @@ def check_bundle(version):
             problems.append(f"META.json names {file}, which is not there")
 
 
+def check_rust():
+    needed, told = found(r'^rust-version = "(.*)"$', "Cargo.toml"), found(r"You need Rust (\S+) or newer", "README.md")
+    if needed != told:
+        problems.append(f"Cargo.toml asks for Rust {needed}, and README.md for {told}")
+
+
 def comments(name):
     """The texts of COMMENT ON by object; in the portable edition the place of the schema stands before it."""
     pattern = r"^COMMENT ON (\w+) (?:@extschema@\.)?(.+?) IS\s+'((?:[^']|'')*)';"
@@ -139,6 +145,7 @@ def check_commit(release, commit):
 version = check_versions()
 check_bundle(version)
 check_released(version)
+check_rust()
 check_comments()
 for problem in problems:
     print(problem)

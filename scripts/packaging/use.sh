@@ -6,11 +6,13 @@ major=$1 version=$2 before=$3
 cd /tmp
 
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+trap 'die "line $LINENO: $BASH_COMMAND"' ERR
 say() { printf '  %3d s: %s\n' "$SECONDS" "$*"; }
 
 as_postgres() { runuser -u postgres -- "$@"; }
 server() { as_postgres pg_ctlcluster "$major" main "$1"; }
-sql() { as_postgres psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+# A lock that is asked for outside a transaction, to see whether it can be had, is not worth a warning.
+sql() { as_postgres env PGOPTIONS='-c client_min_messages=error' psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
 
 # expect WHAT RESULT: dies unless the result is this.
 expect() { [ "$2" = "$1" ] || die "expected '$1' and got '$2'"; }
@@ -25,19 +27,19 @@ open() {
   rm "$1.in" "$1.out"
 }
 send() { printf '%s;\n' "$2" >&"${input[$1]}"; }
-answer() { local line; read -r -t 20 line <&"${output[$1]}" || die "session $1 does not answer"; echo "$line"; }
+answer() { local line; read -r -t 90 line <&"${output[$1]}" || die "session $1 does not answer"; echo "$line"; }
 ask() { send "$1" "$2"; answer "$1"; }
 close() {
   local to=${input[$1]} from=${output[$1]}
   exec {to}>&- {from}<&-
 }
 
-install_deb() { apt-get install -y "$1" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; die "apt does not install $1"; }; }
+apt() { apt-get "$1" -y "$2" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; die "apt does not $1 $2"; }; }
 
 # What names in the view need.
 preload() {
   [ "$major" -lt 17 ] || return 0
-  sql -c "ALTER SYSTEM SET shared_preload_libraries = '$1'"
+  sql -c "ALTER SYSTEM SET shared_preload_libraries = $1"
   server restart
 }
 
@@ -47,13 +49,13 @@ use() {
   open second
   expect t "$(ask first "BEGIN; SELECT try_lock_keys(ARRAY['job', '1'])")"
   expect f "$(ask second "SELECT try_lock_keys(ARRAY['job', '1'])")"
-  send second "SELECT try_lock_keys(ARRAY['job', '1'], timeout => '15s')"
-  waits="SELECT count(*) FROM advisory_locks WHERE name = '{job,1}' AND NOT granted"
+  send second "SELECT try_lock_keys(ARRAY['job', '1'], timeout => '1min')"
+  waits="SELECT count(*) FROM advisory_locks WHERE name = 'job-1' AND NOT granted"
   for _ in {1..100}; do
     [ "$(sql -c "$waits")" != 1 ] || break
     sleep 0.1
   done
-  expect '{job,1}|f {job,1}|t' "$(sql -c 'SELECT name, granted FROM advisory_locks ORDER BY granted' | xargs)"
+  expect 'job-1|f job-1|t' "$(sql -c 'SELECT name, granted FROM advisory_locks ORDER BY granted' | xargs)"
   send first COMMIT
   expect t "$(answer second)"
   close first
@@ -66,9 +68,9 @@ left() { find / -xdev \( -path /packages -o -path /proc \) -prune -o -iname '*ad
 package=postgresql-$major-advisory-keys
 new=$(echo /packages/"$package"_*.deb)
 if [ -n "$before" ]; then
-  install_deb "$(echo /packages/before/*.deb)"
+  apt install "$(echo /packages/before/*.deb)"
 else
-  install_deb "$new"
+  apt install "$new"
 fi
 say "installed, with $(dpkg-query -W -f '${Package} ${Version}' "postgresql-$major")"
 server status >/dev/null || server start
@@ -78,12 +80,12 @@ if [ -n "$before" ]; then
   expect "$before" "$(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'advisory_keys'")"
   open old
   expect t "$(ask old "BEGIN; SELECT try_lock_keys(ARRAY['held'])")"
-  install_deb "$new"
+  apt install "$new"
   sql -c 'ALTER EXTENSION advisory_keys UPDATE'
   open new
   expect f "$(ask new "SELECT try_lock_keys(ARRAY['held'])")"
   send old COMMIT
-  expect t "$(ask new "SELECT try_lock_keys(ARRAY['held'], timeout => '15s')")"
+  expect t "$(ask new "SELECT try_lock_keys(ARRAY['held'], timeout => '1min')")"
   close old
   close new
   say "upgraded from $before, with a lock held"
@@ -94,20 +96,20 @@ preload advisory_keys
 use
 say 'used'
 
-# A session that has loaded the library goes on without its file.
+# What a session has called already, it can call without the file.
 open loaded
 expect t "$(ask loaded "SELECT try_lock_keys(ARRAY['held'], session => true)")"
 mapfile -t files < <(dpkg -L "$package" | while read -r file; do [ -d "$file" ] || echo "$file"; done)
-apt-get remove -y "$package" >/dev/null 2>&1
-expect t "$(ask loaded "SELECT unlock_keys(ARRAY['held'])")"
+apt remove "$package"
+expect t "$(ask loaded "SELECT try_lock_keys(ARRAY['held'], session => true)")"
 close loaded
-apt-get purge -y "$package" >/dev/null 2>&1
 [ "${#files[@]}" -gt 4 ] || die "the package has no files"
 for file in "${files[@]}"; do [ ! -e "$file" ] || die "$file is still there"; done
 expect '' "$(left)"
+expect '' "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)"
 expect 1 "$(sql -c 'SELECT 1')"
 sql -c 'DROP EXTENSION advisory_keys'
-preload ''
+preload DEFAULT
 server restart
 expect 1 "$(sql -c 'SELECT 1')"
 say 'removed; the server runs'

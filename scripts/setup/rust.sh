@@ -27,7 +27,7 @@ need_rust() {
     new_enough_toolchain || true
   fi
   [ "$(rust_minor)" -ge "$(rust_needed)" ] ||
-    die "Rust 1.$(rust_needed) or newer is needed, for example of https://rustup.rs; here is: $("$CARGO" --version 2>&1)"
+    die "Rust 1.$(rust_needed) or newer is needed, of rustup or of your distribution; here is $("$CARGO" --version 2>/dev/null || echo none)"
   RUST_READY=1
 }
 
