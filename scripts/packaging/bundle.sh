@@ -1,27 +1,26 @@
 # Sourced after release.sh and server.sh by package-check.sh: the bundle for PGXN.
 # shellcheck shell=bash
 
-# check_bundle FOLDER: has PGXN's client install the bundle from the file into a copy in FOLDER of the Postgres of PG_CONFIG, and uses it
-# there.
+# check_bundle FOLDER: has PGXN's client install the bundle from the file, and uses it. The Postgres of PG_CONFIG is copied to below FOLDER,
+# which is DESTDIR, so that the copy has the extension and the original has not.
 check_bundle() {
-  local tree folder=$1 major part
+  local folder=$1 bin part
   need_rust
   need_python_packages scripts/packaging/requirements.txt
-  major=$(major_of "$PG_CONFIG")
   say "the bundle for PGXN on $("$PG_CONFIG" --version)"
-  tree=$("$PG_CONFIG" --bindir)
-  tree=${tree%/usr/lib/postgresql/*/bin}
-  for part in lib share include; do
-    mkdir -p "$folder/usr/$part/postgresql"
-    cp -r "$tree/usr/$part/postgresql/$major" "$folder/usr/$part/postgresql/"
-  done
   chmod 755 "$folder"
-  PG_CONFIG=$folder/usr/lib/postgresql/$major/bin/pg_config
-  rm -f "$("$PG_CONFIG" --pkglibdir)"/advisory_keys* "$("$PG_CONFIG" --sharedir)"/extension/advisory_keys*
-  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PROJECT/target} quietly package-pgxn \
-    "$(dirname "$PYTHON")/pgxn" install --make make --pg_config "$PG_CONFIG" "$PACKAGES/$NAME-$VERSION.zip"
+  bin=$("$PG_CONFIG" --bindir)
+  for part in "$bin" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
+    mkdir -p "$folder${part%/*}"
+    cp -r "$part" "$folder${part%/*}/"
+    rm -f "$folder$part"/{,extension/}advisory_keys*
+  done
+  # The crates that make has built already are taken from there.
+  CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PROJECT/target} DESTDIR=$folder quietly package-pgxn \
+    "$(dirname "$PYTHON")/pgxn" install --nosudo --make make --pg_config "$PG_CONFIG" "$PACKAGES/$NAME-$VERSION.zip"
+  PG_CONFIG=$folder$bin/pg_config
   start_server "$folder/server"
-  [ "$("$("$PG_CONFIG" --bindir)/psql" -XAtq -c 'CREATE EXTENSION advisory_keys' -c "SELECT try_lock_keys(ARRAY['bundle'])")" = t ] ||
-    die "the extension of the bundle does not lock"
+  [ "$("$folder$bin/psql" -XAtq -c 'CREATE EXTENSION advisory_keys' -c "SELECT holds_keys(ARRAY['bundle'])")" = f ] ||
+    die "the extension of the bundle does not work"
   stop_server "$folder/server"
 }
