@@ -43,6 +43,8 @@ unpack_source() {
 }
 
 make_deb() (
+  rm -f "$PACKAGES/postgresql-$1"-*
+  # There is no debugging information for a package of its own.
   export PG_SUPPORTED_VERSIONS=$1 CARGO_TARGET_DIR=$work/cargo DEB_BUILD_OPTIONS=noautodbgsym
   cd "$source"
   pg_buildext updatecontrol
@@ -55,7 +57,7 @@ make_deb() (
 # The library and the SQL as they are in the .deb.
 make_tarball() (
   folder=$NAME-$VERSION-pg$1-$(uname -m) installed=$work/installed
-  rm -rf "$installed" "${work:?}/$folder"
+  rm -rf "$installed" "${work:?}/$folder" "$PACKAGES/$NAME"-*-"pg$1"-*
   dpkg -x "$(deb_of "$1")" "$installed"
   mkdir -p "$work/$folder"
   cp -r "$installed/usr/lib/postgresql/$1/lib" "$installed/usr/share/postgresql/$1/extension" "$work/$folder/"
@@ -72,5 +74,6 @@ for major in $(majors); do
   make_deb "$major"
   make_tarball "$major"
 done
+rm -f "$PACKAGES"/*.zip
 git archive --format=zip --prefix="$NAME-$VERSION/" --output="$PACKAGES/$NAME-$VERSION.zip" HEAD
 (cd "$PACKAGES" && sha256sum -- *.deb *.tar.gz *.zip >SHA256SUMS && ls -l)
