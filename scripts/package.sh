@@ -50,7 +50,7 @@ make_deb() (
   pg_buildext updatecontrol
   # Rust comes by rustup here, not in a package.
   quietly "package-pg$1" where_debian_has_it dpkg-buildpackage --build=binary --no-check-builddeps --no-sign
-  lintian --allow-root --fail-on error,warning,info --tag-display-limit 0 "$work"/*.deb
+  lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$work"/*.deb
   mv "$work"/*.deb "$PACKAGES/"
 )
 
