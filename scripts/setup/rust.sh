@@ -85,7 +85,7 @@ need_cargo_fuzz() {
   quietly cargo-fuzz cargo install --locked cargo-fuzz --version "=$version" --root "$root"
 }
 
-pgrx_version() { sed -n 's/^pgrx = "=\(.*\)"$/\1/p' "$PROJECT/Cargo.toml"; }
+pgrx_version() { sed -n 's/^pgrx = .*"=\([^"]*\)".*/\1/p' "$PROJECT/Cargo.toml"; }
 
 # Sets CARGO_PGRX to a cargo-pgrx of the version that Cargo.toml pins.
 need_cargo_pgrx() {
