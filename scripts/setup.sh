@@ -46,3 +46,5 @@ quietly() {
 . "$PROJECT/scripts/setup/python.sh"
 # shellcheck source=scripts/setup/extension.sh
 . "$PROJECT/scripts/setup/extension.sh"
+# shellcheck source=scripts/setup/released.sh
+. "$PROJECT/scripts/setup/released.sh"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import re
+import subprocess
 import sys
 
 PROJECT = pathlib.Path(__file__).parents[2]
@@ -64,31 +65,54 @@ def check_comments():
 
 
 def check_released(version):
-    """Every script of an earlier version, and of an upgrade to one, is in sql/released.sha256, unchanged; and from each
-    earlier version there is a way to the present one."""
-    released = dict(reversed(line.split()) for line in text("sql/released.sha256").splitlines())
-    steps, installs = {}, []
+    """What sql/released.sha256 names is as it was. Every version in sql/released.txt has its two editions there, every script of an earlier
+    version, and of an upgrade to one, is there too; and from each earlier version there is a way to the present one."""
+    digests = dict(reversed(line.split()) for line in text("sql/released.sha256").splitlines())
+    for name, digest in digests.items():
+        file = PROJECT / name
+        if not file.exists():
+            problems.append(f"{name} was released, and is not there any more")
+        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            problems.append(f"{name} was released, and is not as it was")
+
+    releases = {release: commit for release, commit, *_ in map(str.split, text("sql/released.txt").splitlines())}
+    for release, commit in releases.items():
+        for name in (f"sql/advisory_keys--{release}.sql", f"tests/portable/released/portable-{release}.sql"):
+            if name not in digests:
+                problems.append(f"{release} was released, and the sha256 of its {name} is not in sql/released.sha256")
+        check_commit(release, commit)
+
+    steps = {}
     for script in sorted((PROJECT / "sql").glob("advisory_keys--*.sql")):
         *origin, target = script.stem.split("--")[1:]
         if origin:
             steps.setdefault(origin[0], []).append(target)
-        else:
-            installs.append(target)
-        if target != version and script.name not in released:
+        if target == version:
+            continue
+        if f"sql/{script.name}" not in digests:
             problems.append(f"{script.name} was released, and its sha256 is not in sql/released.sha256")
-    for name, digest in released.items():
-        script = PROJECT / "sql" / name
-        if not script.exists():
-            problems.append(f"{name} was released, and is not there any more")
-        elif hashlib.sha256(script.read_bytes()).hexdigest() != digest:
-            problems.append(f"{name} was released, and is not as it was")
-    for install in installs:
-        reached, new = set(), {install}
+        if target not in releases:
+            problems.append(f"{script.name} was released, and {target} is not in sql/released.txt")
+    for release in releases:
+        reached, new = set(), {release}
         while new:
             reached |= new
             new = {target for origin in new for target in steps.get(origin, [])} - reached
         if version not in reached:
-            problems.append(f"no scripts lead from {install} to {version}")
+            problems.append(f"no scripts lead from {release} to {version}")
+
+
+def check_commit(release, commit):
+    """The commit is of that version, as far as the history is here."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True)
+
+    manifest = git("show", f"{commit}:Cargo.toml")
+    if manifest.returncode:
+        if git("rev-parse", "--is-shallow-repository").stdout.strip() == "false":
+            problems.append(f"commit {commit}, which {release} was released as, is not in the history")
+    elif f'\nversion = "{release}"\n' not in manifest.stdout:
+        problems.append(f"commit {commit} is not of {release}, which is said to be released as it")
 
 
 check_released(check_versions())
