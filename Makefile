@@ -1,5 +1,5 @@
 # make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
-# make demo, make check, make check-clients, make torture, make mutants, make picture, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 19 chooses one.
+# make demo, make check, make check-clients, make check-upgrades, make torture, make mutants, make picture, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 19 chooses one.
 # make check SUITES="rust sql": some of the suites, see scripts/check.sh.
 
 PG_CONFIG ?= pg_config
@@ -20,6 +20,9 @@ check:
 
 check-clients:
 	@scripts/check-clients.sh
+
+check-upgrades:
+	@scripts/check-upgrades.sh
 
 demo:
 	@scripts/demo.sh
@@ -48,4 +51,4 @@ bench:
 clean:
 	cargo clean
 
-.PHONY: all install installcheck check check-clients torture mutants picture miri fuzz demo demo-stop bench clean
+.PHONY: all install installcheck check check-clients check-upgrades torture mutants picture miri fuzz demo demo-stop bench clean
