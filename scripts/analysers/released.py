@@ -54,7 +54,7 @@ def main(library, present):
         for symbol, then in functions(PROJECT / name).items():
             checked += 1
             if lost := needed(symbol) - symbols:
-                problems.append(f"{name} needs the symbol {', '.join(lost)}, and the library does not have it any more")
+                problems.append(f"{name} needs the symbol {', '.join(sorted(lost))}, and the library does not have it any more")
             elif now.get(symbol, then) != then:
                 problems.append(
                     f"{symbol} was released as {then} by {name}, and is {now[symbol]} now: a function that changes"
@@ -62,7 +62,7 @@ def main(library, present):
                 )
     for symbol in now:
         if lost := needed(symbol) - symbols:
-            problems.append(f"the install script needs the symbol {', '.join(lost)}, and the library does not have it")
+            problems.append(f"the install script needs the symbol {', '.join(sorted(lost))}, and the library does not have it")
     if not checked or not now:
         problems.append(f"{checked} released functions and {len(now)} of the present were found")
     for problem in problems:
