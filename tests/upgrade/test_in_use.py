@@ -122,12 +122,16 @@ def test_dropped_while_locks_are_held(connect, updated, locks, replace_files):
     assert db.execute("SELECT try_lock_keys('{prepared}'), try_lock_keys('{a}')").fetchone() == (False, True)
 
 
+INSTALLATION_OF_AN_OWNER = "CREATE SCHEMA locks; CREATE EXTENSION advisory_keys SCHEMA locks"
+
+
 def test_a_role_that_is_no_superuser_updates_and_drops_what_it_created(server, connect, released, locks, replace_files):
     with connect() as admin:
-        admin.execute("CREATE ROLE stranger LOGIN; CREATE ROLE owner LOGIN; ALTER DATABASE fresh OWNER TO owner")
+        admin.execute("CREATE ROLE stranger LOGIN; CREATE ROLE owner LOGIN; ALTER ROLE owner SET search_path = public, locks")
         admin.execute("CREATE DATABASE owned OWNER owner")
+        admin.execute("ALTER DATABASE fresh OWNER TO owner")
     with connect(user="owner", dbname="owned") as db:
-        db.execute("CREATE EXTENSION advisory_keys")
+        db.execute(INSTALLATION_OF_AN_OWNER)
         assert version(db) == released[0]
         create_application(db)
     replace_files()
@@ -137,9 +141,9 @@ def test_a_role_that_is_no_superuser_updates_and_drops_what_it_created(server, c
             stranger.execute(command)
     db, other, fresh = connect(user="owner", dbname="owned"), connect(user="owner", dbname="owned"), connect(user="owner", dbname="fresh")
     db.execute(UPDATE)
-    fresh.execute("CREATE EXTENSION advisory_keys")
-    check_application(db, other)
+    fresh.execute(INSTALLATION_OF_AN_OWNER)
     create_application(fresh)
+    check_application(db, other)
     assert description(db, server.bindir) == description(fresh, server.bindir)
     db.execute("DROP EXTENSION advisory_keys CASCADE")
     locks.end(connect())
