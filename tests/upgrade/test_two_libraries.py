@@ -52,7 +52,8 @@ def test_they_exclude_each_other_and_neither_sees_garbage_in_the_others_names(se
             assert seen.keys() == names.keys()
             for key, name in seen.items():
                 recorded_by, right = names[key]
-                assert name == (right if recorded_by == library and MAJOR >= 17 else None)
+                # Where the names are depends on their layout, which the versions may or may not have in common.
+                assert name == right or name is None and (recorded_by != library or MAJOR < 17)
     assert "terminated by signal" not in server.log()
     for library, other in (("old", "new"), ("new", "old")):
         assert sessions[other][0].execute("SELECT try_lock_keys(ARRAY['of', %s, '1'])", [f"{library} 0"]).fetchone() == (False,)
