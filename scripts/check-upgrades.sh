@@ -43,7 +43,7 @@ check_upgrades() {
     options+=(--released "$version=$RELEASED")
   done
   say "upgrades on $("$PG_CONFIG" --version)"
-  "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/upgrade" --present "$PRESENT" "${options[@]}"
+  "$PYTHON" -B -m pytest -p no:cacheprovider -q --tb=short "$PROJECT/tests/upgrade" --present "$PRESENT" "${options[@]}"
 }
 
 need_cargo_pgrx

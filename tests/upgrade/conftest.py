@@ -33,8 +33,9 @@ def pytest_generate_tests(metafunc):
 
 
 def copy_of(pg_config):
-    with tempfile.TemporaryDirectory(prefix="advisory_keys-upgrade.") as folder:
-        pathlib.Path(folder).chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="advisory_keys-upgrade.") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
         yield Installation(pg_config, folder)
 
 

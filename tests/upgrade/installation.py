@@ -7,17 +7,23 @@ import subprocess
 
 
 class Installation:
-    """A copy of the Postgres of a pg_config, without the extension. Its programs find its files from where they are themselves."""
+    """A copy of the Postgres of a pg_config, without the extension. Its programs find its files from where they are themselves, and so, if it
+    was made that way, the libraries beside it: the copy has the place in the folder that the original has in the file system, among links to
+    what surrounds that."""
 
     def __init__(self, pg_config, folder):
-        folders = [
-            subprocess.run([pg_config, option], check=True, capture_output=True, text=True).stdout.strip()
+        originals = [
+            pathlib.Path(subprocess.run([pg_config, option], check=True, capture_output=True, text=True).stdout.strip())
             for option in ("--bindir", "--pkglibdir", "--sharedir")
         ]
-        common = os.path.commonpath(folders)
-        copies = [pathlib.Path(folder, os.path.relpath(original, common)) for original in folders]
-        for original, copy in zip(folders, copies):
+        copies = [folder / original.relative_to("/") for original in originals]
+        for original, copy in zip(originals, copies):
             shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns("advisory_keys*", "bitcode", "pgxs"))
+        for surrounding in pathlib.Path(os.path.commonpath(originals)).parents:
+            for file in surrounding.iterdir():
+                link = folder / file.relative_to("/")
+                if not link.exists():
+                    link.symlink_to(file)
         self.bindir, self._libraries, share = copies
         self._extension = share / "extension"
 
