@@ -46,7 +46,7 @@ check_upgrades() {
   "$PYTHON" -B -m pytest -p no:cacheprovider -q --tb=short "$PROJECT/tests/upgrade" --present "$PRESENT" "${options[@]}"
 }
 
-need_cargo_pgrx
+need_rust
 need_python_packages tests/live/requirements.txt
 # Read by the tests, for what they share with the live tests.
 export EDITION=native
