@@ -19,9 +19,9 @@ need_present() {
   PRESENT=$scratch/present-pg$1
   [ ! -d "$PRESENT" ] || return 0
   say "building the extension for Postgres $1"
-  quietly "upgrades-pg$1" build_package
+  quietly "upgrades-pg$1" build_extension
   mkdir "$PRESENT"
-  find "$PACKAGE" -type f -exec cp {} "$PRESENT/" \;
+  cp "$(built_library)" advisory_keys.control sql/advisory_keys--*.sql "$PRESENT/"
 }
 
 # check_upgrades MAJOR: the tests on this major.
