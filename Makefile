@@ -36,6 +36,9 @@ schema:
 check-clients:
 	@scripts/check-clients.sh
 
+check-upgrades:
+	@scripts/check-upgrades.sh
+
 torture:
 	@scripts/torture.sh
 
@@ -63,4 +66,4 @@ package-check:
 clean:
 	$${CARGO:-cargo} clean
 
-.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients torture mutants picture miri fuzz bench package package-check clean
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture miri fuzz bench package package-check clean

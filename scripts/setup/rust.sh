@@ -82,7 +82,7 @@ need_cargo_fuzz() {
   quietly cargo-fuzz cargo install --locked cargo-fuzz --version "=$version" --root "$root"
 }
 
-pgrx_version() { sed -n 's/^pgrx = "=\(.*\)"$/\1/p' "$PROJECT/Cargo.toml"; }
+pgrx_version() { sed -n 's/^pgrx = .*"=\([^"]*\)".*/\1/p' "$PROJECT/Cargo.toml"; }
 
 # Sets CARGO_PGRX to a cargo-pgrx of the version that Cargo.toml pins. The extension is built without; it makes the
 # install script of the code, and runs the tests inside a server. It is built to be there soon, not to be fast, and
