@@ -17,7 +17,7 @@ need_released() {
   [[ $'\n'$(released_for "$major")$'\n' = *$'\n'$version$'\n'* ]] || die "$version does not know Postgres $major"
   RELEASED=$TOOLS_DIR/released/$commit-pg$major
   [ ! -d "$RELEASED" ] || return 0
-  git -C "$PROJECT" cat-file -e "$commit^{commit}" 2>/dev/null ||
+  git -C "$PROJECT" cat-file -e "$commit^{commit}" ||
     die "the history here does not reach back to $version (commit $commit), which has to be built: git fetch --unshallow"
   need_rust
   need_packages libclang-dev
