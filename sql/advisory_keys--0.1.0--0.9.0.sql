@@ -15,3 +15,54 @@ AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
 
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
 'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
+
+CREATE FUNCTION try_lock_slot(key text[], slots int, timeout interval DEFAULT '0', session bool DEFAULT false) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'try_lock_slot_wrapper';
+
+CREATE FUNCTION lock_slot(key text[], slots int, timeout interval DEFAULT NULL, session bool DEFAULT false) RETURNS void
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'lock_slot_wrapper';
+
+CREATE FUNCTION unlock_slot(key text[]) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'unlock_slot_wrapper';
+
+CREATE FUNCTION slots_held(key text[]) RETURNS int
+VOLATILE PARALLEL RESTRICTED COST 100
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'slots_held_wrapper';
+
+COMMENT ON FUNCTION try_lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; false when that could not be had within the timeout (default: without waiting). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; error 55P03 when that could not be had within the timeout (default: wait without limit of its own). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION unlock_slot(text[]) IS
+'release one session-level hold of a slot of a name, as unlock_keys does with shared => true; false, with a warning, when there is none';
+
+COMMENT ON FUNCTION slots_held(text[]) IS
+'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
+
+CREATE FUNCTION advisory_lock_entries() RETURNS TABLE (
+  key bigint, name text, mode text, granted bool, pid int, waiting_since timestamp with time zone, slot_holders int[]
+)
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_entries_wrapper';
+
+COMMENT ON FUNCTION advisory_lock_entries() IS
+'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
+
+CREATE OR REPLACE VIEW advisory_locks AS
+SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
+       CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+  FROM advisory_lock_entries() AS l
+  LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
+
+DROP FUNCTION advisory_lock_status();

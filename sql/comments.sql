@@ -19,7 +19,19 @@ COMMENT ON FUNCTION holds_keys(text[], boolean) IS
 COMMENT ON FUNCTION keys_available(text[], boolean) IS
 'does no other session hold a conflicting lock on any of the names at this moment; locks nothing';
 
-COMMENT ON FUNCTION advisory_lock_status() IS
+COMMENT ON FUNCTION try_lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; false when that could not be had within the timeout (default: without waiting). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; error 55P03 when that could not be had within the timeout (default: wait without limit of its own). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION unlock_slot(text[]) IS
+'release one session-level hold of a slot of a name, as unlock_keys does with shared => true; false, with a warning, when there is none';
+
+COMMENT ON FUNCTION slots_held(text[]) IS
+'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
+
+COMMENT ON FUNCTION advisory_lock_entries() IS
 'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
 
 COMMENT ON FUNCTION advisory_key_name(bigint) IS

@@ -17,12 +17,14 @@ pub enum Error {
     NullArgument(&'static str),
     /// The array cannot be used as keys.
     Array(Invalid),
-    /// Two dimensions where one key is taken.
-    SeveralKeys,
+    /// Two dimensions where one key is taken: by this function.
+    SeveralKeys(&'static str),
     /// The parts are of type `name`, and one of them may have been cut; its length in bytes.
     PartsOfTypeName(usize),
     /// `timeout` is below zero.
     NegativeTimeout,
+    /// `slots` is below one.
+    TooFewSlots,
     /// More keys than one call may lock.
     TooManyKeys {
         /// Rows of the array.
@@ -55,6 +57,19 @@ pub enum Error {
         /// Who holds it.
         holders: Holders,
     },
+    /// `lock_slot` did not get a slot in time.
+    SlotNotGranted {
+        /// The key, as [`crate::keys::name::NamedKey::describe`] shows it.
+        key: Vec<u8>,
+        /// So many slots.
+        slots: usize,
+        /// How long the call was to wait.
+        timeout: Timeout,
+        /// Who holds it.
+        holders: Holders,
+    },
+    /// Those who wait for a slot, and those who hold one, wait for each other; a line for each.
+    Deadlock(Vec<u8>),
     /// `statement_timeout` fired in the same moment as the timeout of a lock.
     StatementTimeout,
 }
@@ -95,8 +110,8 @@ impl Error {
             Error::Array(Invalid::Malformed) => {
                 Report::new(ERRCODE_DATA_CORRUPTED, "the array of keys is malformed")
             }
-            Error::SeveralKeys => {
-                Report::new(ERRCODE_ARRAY_ELEMENT_ERROR, "advisory_key takes one key")
+            Error::SeveralKeys(function) => {
+                Report::new(ERRCODE_ARRAY_ELEMENT_ERROR, format!("{function} takes one key"))
                     .detail("The array has 2 dimensions, which is several keys.")
                     .hint("Pass the parts of one key as a one-dimensional array.")
             }
@@ -111,6 +126,10 @@ impl Error {
             Error::NegativeTimeout => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "timeout must not be negative")
                     .hint("Use '0' not to wait at all, or NULL to wait without a limit.")
+            }
+            Error::TooFewSlots => {
+                Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "slots must be at least 1")
+                    .hint("Pass how many sessions may hold the name at once.")
             }
             Error::TooManyKeys { rows } => {
                 let limit = settings::max_keys_per_call();
@@ -162,16 +181,20 @@ impl Error {
             ),
             Error::NotGranted { key, timeout, holders } => Report::new(
                 ERRCODE_LOCK_NOT_AVAILABLE,
-                match timeout {
-                    Timeout::Session => "could not obtain advisory lock within lock_timeout".into(),
-                    Timeout::NoWait => "could not obtain advisory lock without waiting".into(),
-                    Timeout::Milliseconds(limit) => {
-                        format!("could not obtain advisory lock within {limit} ms")
-                    }
-                },
+                format!("could not obtain advisory lock {}", how_long(timeout)),
             )
             .detail([b"Key ", key.as_slice(), in_words(&holders).as_bytes()].concat())
             .hint("Try again, allow more time, or end the holder."),
+            Error::SlotNotGranted { key, slots, timeout, holders } => Report::new(
+                ERRCODE_LOCK_NOT_AVAILABLE,
+                format!("could not obtain one of {slots} slots {}", how_long(timeout)),
+            )
+            .detail([b"Key ", key.as_slice(), in_words(&holders).as_bytes()].concat())
+            .hint("Try again, allow more time, or end a holder."),
+            // The words of DeadLockReport() in src/backend/storage/lmgr/deadlock.c.
+            Error::Deadlock(lines) => {
+                Report::new(ERRCODE_T_R_DEADLOCK_DETECTED, "deadlock detected").detail(lines)
+            }
             // The words of ProcessInterrupts() in src/backend/tcop/postgres.c.
             Error::StatementTimeout => {
                 Report::new(ERRCODE_QUERY_CANCELED, "canceling statement due to statement timeout")
@@ -196,6 +219,15 @@ impl<T> OrRaise<T> for Result<T, Error> {
     #[inline]
     fn or_raise(self) -> T {
         self.unwrap_or_else(|error| error.raise())
+    }
+}
+
+/// `within 500 ms`
+fn how_long(timeout: Timeout) -> String {
+    match timeout {
+        Timeout::Session => "within lock_timeout".into(),
+        Timeout::NoWait => "without waiting".into(),
+        Timeout::Milliseconds(limit) => format!("within {limit} ms"),
     }
 }
 

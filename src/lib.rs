@@ -26,7 +26,7 @@ pgrx::extension_sql_file!("../sql/prologue.sql", name = "prologue", bootstrap);
 pgrx::extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = [sql::lock_status::advisory_lock_status]
+    requires = [sql::lock_status::advisory_lock_entries]
 );
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 

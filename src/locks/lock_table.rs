@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::backend::process_id;
-use crate::locks::lock::{AdvisoryLock, Mode, bit};
+use crate::locks::lock::{AdvisoryLock, LockMode, Mode, bit};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ pub struct Entry {
     pub waiting_since: Option<pg_sys::TimestampTz>,
 }
 
-/// The holders and waiters of all bigint advisory locks in the current database. Copies the table.
-pub fn entries() -> Vec<Entry> {
+/// The holders and waiters of all bigint advisory locks in the current database.
+pub fn entries(table: &TableCopy) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for (lock, instance) in TableCopy::take().advisory() {
+    for (lock, instance) in table.advisory() {
         let pid = (instance.pid != 0).then_some(instance.pid);
         for mode in [Mode::Exclusive, Mode::Shared] {
             let entry = Entry { key: lock.key(), mode, pid, granted: true, waiting_since: None };
@@ -112,30 +112,75 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
 
 /// The holders that exclude this mode and have a transaction, running or prepared.
 fn holders_in_transactions(lock: &AdvisoryLock, mode: Mode) -> Vec<i32> {
-    let mut count = 0;
-    // SAFETY: GetLockConflicts() returns `count` identifiers in the current memory context.
-    let holders = unsafe {
-        let first = pg_sys::GetLockConflicts(lock.tag(), mode.lockmode(), &mut count);
-        std::slice::from_raw_parts(first, usize::try_from(count).unwrap_or(0))
-    };
-    holders.iter().filter_map(pid_of).collect()
+    transactions_that_exclude(lock, mode.into()).iter().filter_map(pid_of).collect()
+}
+
+/// The transactions of others that hold a lock in a mode that conflicts with this one. Raises no error: should memory be
+/// short, it finds none.
+pub fn transactions_that_exclude(lock: &AdvisoryLock, mode: LockMode) -> Transactions {
+    // SAFETY: GetLockConflicts() returns `count` identifiers in the current memory context, for as many of which as
+    // there can be at all it allocates room first.
+    unsafe {
+        let most =
+            usize::try_from(pg_sys::MaxBackends + pg_sys::max_prepared_xacts + 1).unwrap_or(0);
+        let room = pg_sys::palloc_extended(
+            most * size_of::<pg_sys::VirtualTransactionId>(),
+            pg_sys::MCXT_ALLOC_NO_OOM as i32,
+        );
+        if room.is_null() {
+            return Transactions { first: std::ptr::null_mut(), count: 0 };
+        }
+        pg_sys::pfree(room);
+        let mut count = 0;
+        let first = pg_sys::GetLockConflicts(lock.tag(), mode.number(), &mut count);
+        Transactions { first, count: usize::try_from(count).unwrap_or(0) }
+    }
+}
+
+/// What [`transactions_that_exclude`] has found.
+pub struct Transactions {
+    first: *mut pg_sys::VirtualTransactionId,
+    count: usize,
+}
+
+impl Transactions {
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &pg_sys::VirtualTransactionId> {
+        // SAFETY: so many were allocated, and live until the drop.
+        (0..self.count).map(|i| unsafe { &*self.first.add(i) })
+    }
+}
+
+impl Drop for Transactions {
+    fn drop(&mut self) {
+        if !self.first.is_null() {
+            // SAFETY: allocated by GetLockConflicts(), and nobody else has it.
+            unsafe { pg_sys::pfree(self.first.cast()) };
+        }
+    }
+}
+
+/// The entry of the process table for the backend that runs, or ran, a transaction; NULL if there is none. Entries can be
+/// read at any time; at worst it is another backend's by now.
+pub fn process_of(transaction: &pg_sys::VirtualTransactionId) -> *mut pg_sys::PGPROC {
+    // SAFETY: looks into the process table.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return pg_sys::BackendIdGetProc(transaction.backendId);
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        return pg_sys::ProcNumberGetProc(transaction.procNumber);
+    }
 }
 
 /// The process that runs a transaction; 0 if it is prepared, none if it has ended.
 fn pid_of(transaction: &pg_sys::VirtualTransactionId) -> Option<i32> {
-    // SAFETY: an entry of the process table can be read at any time; at worst it is another
-    // backend's by now, which the transaction's number tells.
+    let process = process_of(transaction);
+    // SAFETY: see there; whether it is still the same backend the transaction's number tells.
     unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
-        let (process, current) = {
-            let process = pg_sys::BackendIdGetProc(transaction.backendId);
-            (process, if process.is_null() { 0 } else { (*process).lxid })
-        };
+        let current = if process.is_null() { 0 } else { (*process).lxid };
         #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-        let (process, current) = {
-            let process = pg_sys::ProcNumberGetProc(transaction.procNumber);
-            (process, if process.is_null() { 0 } else { (*process).vxid.lxid })
-        };
+        let current = if process.is_null() { 0 } else { (*process).vxid.lxid };
         if !process.is_null() && current == transaction.localTransactionId {
             return Some((*process).pid).filter(|&pid| pid != 0);
         }
@@ -157,25 +202,31 @@ fn is_prepared(transaction: &pg_sys::VirtualTransactionId) -> bool {
             != pg_sys::InvalidTransactionId.into_inner()
 }
 
-/// A copy of the table.
-struct TableCopy(*mut pg_sys::LockData);
+/// A copy of the table, with all locks of all databases.
+pub struct TableCopy(*mut pg_sys::LockData);
 
 impl TableCopy {
-    fn take() -> Self {
+    /// Copies it.
+    pub fn take() -> Self {
         // SAFETY: reads the table under its locks.
         Self(unsafe { pg_sys::GetLockStatusData() })
     }
 
-    /// The bigint advisory locks in the current database with who holds or awaits them.
-    fn advisory(&self) -> impl Iterator<Item = (AdvisoryLock, &pg_sys::LockInstanceData)> {
+    /// Each lock with each of those who hold or await it.
+    pub fn all(&self) -> &[pg_sys::LockInstanceData] {
         // SAFETY: GetLockStatusData() has allocated `nelements` records, which live until the drop.
-        let all = unsafe {
+        unsafe {
             std::slice::from_raw_parts(
                 (*self.0).locks,
                 usize::try_from((*self.0).nelements).unwrap_or(0),
             )
-        };
-        all.iter()
+        }
+    }
+
+    /// The bigint advisory locks in the current database with who holds or awaits them.
+    fn advisory(&self) -> impl Iterator<Item = (AdvisoryLock, &pg_sys::LockInstanceData)> {
+        self.all()
+            .iter()
             .filter_map(|instance| Some((AdvisoryLock::from_tag(&instance.locktag)?, instance)))
     }
 }

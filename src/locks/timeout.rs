@@ -43,6 +43,9 @@ impl Timeout {
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
+    /// The deadline of who waits as long as it takes.
+    pub const NEVER: Self = Self(None);
+
     /// The deadline of a call that begins to wait now. `session_limit` is the `lock_timeout` of
     /// the session in milliseconds, 0 for none.
     pub fn begin(timeout: Timeout, session_limit: u32) -> Self {

@@ -38,7 +38,7 @@
 use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::name::NamedKey;
-use crate::locks::lock::{AdvisoryLock, Level, Mode};
+use crate::locks::lock::{AdvisoryLock, Level, LockMode};
 use crate::locks::timeout::{Deadline, Remaining};
 use crate::report::{add_context, c_string};
 use pgrx::pg_sys::panic::CaughtError;
@@ -53,12 +53,22 @@ use std::panic::AssertUnwindSafe;
 /// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed.
 pub fn wait(
     lock: &AdvisoryLock,
-    mode: Mode,
+    mode: impl Into<LockMode>,
     level: Level,
     deadline: Deadline,
     subject: &NamedKey<'_>,
 ) -> bool {
-    let context = context_line(subject);
+    wait_in_context(lock, mode.into(), level, deadline, &context_line("locking", subject))
+}
+
+/// As [`wait`], with this line of CONTEXT.
+pub fn wait_in_context(
+    lock: &AdvisoryLock,
+    mode: LockMode,
+    level: Level,
+    deadline: Deadline,
+    context: &CStr,
+) -> bool {
     loop {
         // The value of lock_timeout: 0 stands for no limit.
         let limit = match deadline.remaining() {
@@ -66,14 +76,20 @@ pub fn wait(
             Remaining::Unlimited => 0,
             Remaining::Milliseconds(limit) => limit,
         };
-        if wait_once(lock, mode, level, limit, &context) {
+        if wait_once(lock, mode, level, limit, context) {
             return true;
         }
     }
 }
 
 /// Waits in the queue once, at most `limit` milliseconds (0: no limit); is the lock held now?
-fn wait_once(lock: &AdvisoryLock, mode: Mode, level: Level, limit: i32, context: &CStr) -> bool {
+fn wait_once(
+    lock: &AdvisoryLock,
+    mode: LockMode,
+    level: Level,
+    limit: i32,
+    context: &CStr,
+) -> bool {
     let timer = LockTimer::before_wait();
     let give_back = || {
         if lock.held(mode) {
@@ -238,14 +254,14 @@ fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
 
 /// What is added to what Postgres reports during a wait: errors, and the log lines of `log_lock_waits`; not to
 /// an error of a parallel worker, which brings its own CONTEXT. It is put together before the wait, when it is still safe to look things up.
-fn context_line(subject: &NamedKey<'_>) -> CString {
-    let mut line = b"while locking advisory key ".to_vec();
+pub fn context_line(doing: &str, subject: &NamedKey<'_>) -> CString {
+    let mut line = format!("while {doing} advisory key ").into_bytes();
     line.extend(subject.describe());
     c_string(line)
 }
 
 /// Runs `f`; whatever Postgres reports meanwhile carries the line as CONTEXT.
-fn with_error_context<R>(line: &CStr, f: impl FnOnce() -> R) -> R {
+pub fn with_error_context<R>(line: &CStr, f: impl FnOnce() -> R) -> R {
     struct Pop(*mut pg_sys::ErrorContextCallback);
     impl Drop for Pop {
         fn drop(&mut self) {

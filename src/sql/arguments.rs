@@ -23,16 +23,26 @@ pub fn lock_arguments<'a>(
 ) -> Result<(KeySet<'a>, Request), Error> {
     refuse_parallel_worker()?;
     let array = text_array("keys", keys, call)?;
-    let timeout = Timeout::from_argument(timeout)?;
     let mode = mode(shared)?;
-    let level = level(session)?;
-    if backend::in_recovery() && !settings::standby_locks() {
-        return Err(Error::Standby);
-    }
+    let (level, timeout) = level_and_timeout(session, timeout)?;
     if array.rows() > settings::max_keys_per_call() {
         return Err(Error::TooManyKeys { rows: array.rows() });
     }
     Ok((KeySet::new(array)?, Request { mode, level, timeout }))
+}
+
+/// How long to lock, and how long to wait for that, checked; and whether locks may be taken here at all.
+#[inline]
+pub fn level_and_timeout(
+    session: Option<bool>,
+    timeout: Option<Interval>,
+) -> Result<(Level, Timeout), Error> {
+    let timeout = Timeout::from_argument(timeout)?;
+    let level = level(session)?;
+    if backend::in_recovery() && !settings::standby_locks() {
+        return Err(Error::Standby);
+    }
+    Ok((level, timeout))
 }
 
 /// The arguments of the other functions, checked.

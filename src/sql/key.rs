@@ -19,7 +19,7 @@ fn advisory_key(key: Option<TextArrayArg<'_>>, call: Call<'_>) -> i64 {
 fn key_of_one_name(key: Option<TextArrayArg<'_>>, call: Call<'_>) -> Result<i64, Error> {
     let array = text_array("key", key, call)?;
     if array.dimensions() > 1 {
-        return Err(Error::SeveralKeys);
+        return Err(Error::SeveralKeys("advisory_key"));
     }
     key_of_row(&mut array.parts(), array.columns())
 }

@@ -64,19 +64,25 @@ fn lock<'a>(
         Locked::All(taken) => taken,
         Locked::NotInTime(missing) => return Ok(Some(missing)),
     };
-    if taken.waited() && snapshot_outlives_wait(request.level, call) {
+    say_what_was_granted(request.level, taken.anything_new(), taken.waited(), call);
+    taken.keep();
+    Ok(None)
+}
+
+/// The warnings about what a call was granted: something that the session did not hold before, or after a wait.
+#[inline]
+pub fn say_what_was_granted(level: Level, new: bool, waited: bool, call: Call<'_>) {
+    if waited && snapshot_outlives_wait(level, call) {
         warning::old_snapshot();
     }
-    match request.level {
+    match level {
         // What was held before at session level is not released with the statement.
-        Level::Transaction if taken.anything_new() => short_lock::granted(call),
+        Level::Transaction if new => short_lock::granted(call),
         Level::Session if settings::session_locks() == SessionLocks::Warn => {
             warning::session_lock_taken();
         }
         _ => {}
     }
-    taken.keep();
-    Ok(None)
 }
 
 /// Will the transaction read, under the lock, with a snapshot from before the wait for it?

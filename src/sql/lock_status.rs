@@ -6,7 +6,8 @@ use crate::backend::{current_database, current_user};
 use crate::error::{Error, OrRaise};
 use crate::keys::encoding::is_valid;
 use crate::locks::lock::Mode;
-use crate::locks::lock_table::entries;
+use crate::locks::lock_table::{Entry, TableCopy, entries};
+use crate::locks::slots::Waits;
 use crate::shared::memory::name_record;
 use crate::shared::name_record::{Recorded, Subject};
 use crate::sql::arguments::refuse_parallel_worker;
@@ -21,9 +22,37 @@ use std::collections::HashMap;
 
 /// One row for each holder and each waiter. `pid` is NULL for a prepared transaction; `name` is NULL
 /// when it is not in the record, or not for the user to see ([`Reader::may_see`],
-/// [`Reader::may_read`]).
+/// [`Reader::may_read`]). `slot_holders` are the processes, 0 for a prepared transaction, that one waits for who waits for
+/// a slot: Postgres knows of its place in the queue at most.
 #[allow(clippy::type_complexity)] // the columns stand where they are declared
 #[pg_extern(volatile, parallel_restricted)]
+fn advisory_lock_entries() -> TableIterator<
+    'static,
+    (
+        name!(key, i64),
+        name!(name, Option<ServerText>),
+        name!(mode, &'static str),
+        name!(granted, bool),
+        name!(pid, Option<i32>),
+        name!(waiting_since, Option<TimestampWithTimeZone>),
+        name!(slot_holders, Option<Vec<i32>>),
+    ),
+> {
+    refuse_parallel_worker().or_raise();
+    let mut reader = Reader::default();
+    let table = TableCopy::take();
+    let waiters: Vec<_> = Waits::of(&table).entries().collect();
+    let waiters = waiters.into_iter().map(|(entry, holders)| (entry, Some(holders)));
+    let others = entries(&table).into_iter().map(|entry| (entry, None));
+    TableIterator::new(others.chain(waiters).map(move |(entry, slot_holders)| {
+        let (key, name, mode, granted, pid, since) = reader.row(entry);
+        (key, name, mode, granted, pid, since, slot_holders)
+    }))
+}
+
+/// What stood behind the view in 0.1.0: the first columns.
+#[allow(clippy::type_complexity)]
+#[pg_extern(sql = false)]
 fn advisory_lock_status() -> TableIterator<
     'static,
     (
@@ -37,15 +66,7 @@ fn advisory_lock_status() -> TableIterator<
 > {
     refuse_parallel_worker().or_raise();
     let mut reader = Reader::default();
-    TableIterator::new(entries().into_iter().map(move |entry| {
-        let name = if reader.may_see(entry.pid) { reader.name_of(entry.key) } else { None };
-        let mode = match entry.mode {
-            Mode::Exclusive => "exclusive",
-            Mode::Shared => "shared",
-        };
-        let waiting_since = entry.waiting_since.and_then(|time| time.try_into().ok());
-        (entry.key, name, mode, entry.granted, entry.pid, waiting_since)
-    }))
+    TableIterator::new(entries(&TableCopy::take()).into_iter().map(move |entry| reader.row(entry)))
 }
 
 /// The name behind a key; NULL when it is not in the record, or not for the user to see
@@ -59,6 +80,10 @@ fn advisory_key_name(key: Option<i64>) -> Option<ServerText> {
     Reader::default().name_of(key)
 }
 
+/// The columns that every version has.
+type Row =
+    (i64, Option<ServerText>, &'static str, bool, Option<i32>, Option<TimestampWithTimeZone>);
+
 /// The role `pg_read_all_stats`.
 const READ_ALL_STATS: u32 = pg_sys::ROLE_PG_READ_ALL_STATS;
 
@@ -70,6 +95,17 @@ struct Reader {
 }
 
 impl Reader {
+    /// What the user sees of a holder or waiter.
+    fn row(&mut self, entry: Entry) -> Row {
+        let name = if self.may_see(entry.pid) { self.name_of(entry.key) } else { None };
+        let mode = match entry.mode {
+            Mode::Exclusive => "exclusive",
+            Mode::Shared => "shared",
+        };
+        let waiting_since = entry.waiting_since.and_then(|time| time.try_into().ok());
+        (entry.key, name, mode, entry.granted, entry.pid, waiting_since)
+    }
+
     /// May the user see what this backend does? The rule of `HAS_PGSTAT_PERMISSIONS` in
     /// `src/backend/utils/adt/pgstatfuncs.c`.
     fn may_see(&mut self, pid: Option<i32>) -> bool {

@@ -10,5 +10,6 @@ mod lock;
 pub mod lock_status;
 mod look;
 mod short_lock;
+mod slot;
 pub mod text_array_arg;
 mod unlock;

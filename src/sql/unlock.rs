@@ -1,8 +1,10 @@
 //! `unlock_keys` and `release_keys`.
 
 use crate::error::OrRaise;
+use crate::keys::name::NamedKey;
 use crate::locks::lock::{AdvisoryLock, Level, Mode};
 use crate::locks::session_limit;
+use crate::locks::slots::wake;
 use crate::sql::arguments::keys_and_mode;
 use crate::sql::call::Call;
 use crate::sql::text_array_arg::TextArrayArg;
@@ -18,15 +20,19 @@ fn unlock_keys(
     call: Call<'_>,
 ) -> bool {
     let (keys, mode) = keys_and_mode(keys, shared, call).or_raise();
-    let mut all = true;
-    for key in keys.iter() {
-        let lock = AdvisoryLock::new(key.key);
-        if release(&lock, mode, 1) == 0 {
-            warning::not_released(&key, &lock, mode);
-            all = false;
-        }
+    // Each of them, also after one that is not held.
+    keys.iter().fold(true, |all, key| unlock(&key, mode) && all)
+}
+
+/// Releases one session-level hold of a key; false, with a WARNING, if there is none.
+#[inline]
+pub fn unlock(key: &NamedKey<'_>, mode: Mode) -> bool {
+    let lock = AdvisoryLock::new(key.key);
+    let released = release(&lock, mode, 1) > 0;
+    if !released {
+        warning::not_released(key, &lock, mode);
     }
-    all
+    released
 }
 
 /// Releases every session-level hold of each key in this mode; how many there were. None is no
@@ -54,6 +60,9 @@ fn release(lock: &AdvisoryLock, mode: Mode, most: usize) -> usize {
     }
     if released > 0 && released == holds.in_all {
         session_limit::remove();
+        if mode == Mode::Shared {
+            wake::released(lock.key());
+        }
     }
     released
 }
