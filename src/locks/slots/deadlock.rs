@@ -152,3 +152,6 @@ fn search(
     }
     (reached, circle)
 }
+
+#[cfg(test)]
+mod tests;

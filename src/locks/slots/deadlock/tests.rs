@@ -1,0 +1,286 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn wait(of: &[Pid], enough: usize, before: Option<Pid>) -> Wait {
+    Wait { of: of.to_vec(), enough, before }
+}
+
+fn finding(graph: &Graph, me: Pid) -> Finding {
+    judge(graph, me).0
+}
+
+#[test]
+fn who_waits_for_a_process_that_runs_waits_on() {
+    let graph = Graph::from([(1, wait(&[2, 3], 1, None)), (2, Wait::for_all(vec![1]))]);
+    assert_eq!(finding(&graph, 1), Finding::Nothing);
+}
+
+#[test]
+fn a_prepared_transaction_is_waited_for() {
+    let graph = Graph::from([(1, wait(&[0, 2], 1, None)), (2, Wait::for_all(vec![1]))]);
+    assert_eq!(finding(&graph, 1), Finding::Nothing);
+}
+
+/// Three slots are held; two of them must get free, and one holder waits for the waiter.
+#[test]
+fn not_enough_holders_are_left() {
+    let graph = Graph::from([(1, wait(&[2, 3, 4], 3, None)), (2, Wait::for_all(vec![1]))]);
+    assert_eq!(finding(&graph, 1), Finding::Deadlock(vec![1, 2]));
+    let graph = Graph::from([(1, wait(&[2, 3, 4], 2, None)), (2, Wait::for_all(vec![1]))]);
+    assert_eq!(finding(&graph, 1), Finding::Nothing);
+}
+
+#[test]
+fn who_only_waits_for_those_in_a_deadlock_is_no_victim() {
+    let graph = Graph::from([
+        (1, wait(&[2], 1, None)),
+        (2, Wait::for_all(vec![3])),
+        (3, Wait::for_all(vec![2])),
+    ]);
+    assert_eq!(finding(&graph, 1), Finding::Nothing);
+}
+
+/// 2 would get a slot at once, if 1 were not before it, and 1 waits for who waits for 2.
+#[test]
+fn the_order_of_the_queue_is_no_deadlock() {
+    let graph = Graph::from([
+        (1, wait(&[3], 1, None)),
+        (2, wait(&[3], 0, Some(1))),
+        (3, Wait::for_all(vec![2])),
+    ]);
+    assert_eq!(finding(&graph, 1), Finding::OutOfOrder);
+    assert_eq!(judge(&graph, 1).1, HashSet::from([1, 2, 3]));
+}
+
+/// The culprit waits behind an innocent, who gives way to it.
+#[test]
+fn the_culprit_is_the_victim() {
+    let graph = Graph::from([
+        (1, wait(&[3], 1, None)),
+        (2, wait(&[3], 1, Some(1))),
+        (3, Wait::for_all(vec![2])),
+    ]);
+    assert_eq!(finding(&graph, 1), Finding::OutOfOrder);
+    let graph = Graph::from([
+        (2, wait(&[3], 1, None)),
+        (1, wait(&[3], 1, Some(2))),
+        (3, Wait::for_all(vec![2])),
+    ]);
+    assert_eq!(finding(&graph, 2), Finding::Deadlock(vec![2, 3]));
+}
+
+/// The same answers by trying out everything.
+mod brute_force {
+    use super::*;
+
+    fn can_go_on(graph: &Graph, order: Order, gone: &BTreeSet<Pid>, pid: Pid) -> bool {
+        let is_gone = |other: &Pid| gone.contains(other);
+        graph.get(&pid).is_none_or(|wait| {
+            wait.of.iter().filter(|pid| is_gone(pid)).count() >= wait.enough
+                && (order == Order::Ignored || wait.before.iter().all(is_gone))
+        })
+    }
+
+    /// Every order in which processes can go on.
+    pub fn stuck(graph: &Graph, order: Order) -> HashSet<Pid> {
+        let mut all: BTreeSet<Pid> = graph.keys().copied().collect();
+        all.extend(graph.values().flat_map(|wait| wait.of.iter().copied().chain(wait.before)));
+        let mut seen = BTreeSet::from([BTreeSet::new()]);
+        let mut open = vec![BTreeSet::new()];
+        while let Some(gone) = open.pop() {
+            for &pid in all.difference(&gone) {
+                if can_go_on(graph, order, &gone, pid) {
+                    let mut next = gone.clone();
+                    next.insert(pid);
+                    if seen.insert(next.clone()) {
+                        open.push(next);
+                    }
+                }
+            }
+        }
+        all.into_iter().filter(|pid| seen.iter().all(|gone| !gone.contains(pid))).collect()
+    }
+
+    /// Is there a way from a stuck process back to it, along stuck ones?
+    pub fn in_a_circle(graph: &Graph, order: Order, me: Pid) -> bool {
+        let stuck = stuck(graph, order);
+        let edge = |a: &Pid, b: &Pid| graph[a].edges(order).any(|other| other == *b);
+        let mut way: BTreeSet<(Pid, Pid)> = BTreeSet::new();
+        for a in &stuck {
+            way.extend(stuck.iter().filter(|b| edge(a, b)).map(|b| (*a, *b)));
+        }
+        for over in &stuck {
+            for a in &stuck {
+                for b in &stuck {
+                    if way.contains(&(*a, *over)) && way.contains(&(*over, *b)) {
+                        way.insert((*a, *b));
+                    }
+                }
+            }
+        }
+        way.contains(&(me, me))
+    }
+}
+
+prop_compose! {
+    fn any_wait()(
+        of in proptest::collection::vec(0..7, 0..5),
+        less in 0usize..3,
+        before in proptest::option::of(1..7),
+    ) -> Wait {
+        Wait { enough: of.len().saturating_sub(less), of, before }
+    }
+}
+
+/// Up to six processes; 0 is a prepared transaction.
+fn any_graph() -> impl Strategy<Value = Graph> {
+    proptest::collection::hash_map(1..7, any_wait(), 1..7)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn agrees_with_brute_force(graph in any_graph()) {
+        for order in [Order::Ignored, Order::Kept] {
+            prop_assert_eq!(stuck(&graph, order), brute_force::stuck(&graph, order));
+        }
+        for me in 1..7 {
+            let (finding, rests_on) = judge(&graph, me);
+            let deadlock = brute_force::in_a_circle(&graph, Order::Ignored, me);
+            let out_of_order = !deadlock && brute_force::in_a_circle(&graph, Order::Kept, me);
+            prop_assert_eq!(matches!(finding, Finding::Deadlock(_)), deadlock);
+            prop_assert_eq!(finding == Finding::OutOfOrder, out_of_order);
+            prop_assert_eq!(rests_on.contains(&me), deadlock || out_of_order);
+            if let Finding::Deadlock(circle) = finding {
+                prop_assert_eq!(circle[0], me);
+                for (i, pid) in circle.iter().enumerate() {
+                    prop_assert!(graph[pid].of.contains(&circle[(i + 1) % circle.len()]));
+                    prop_assert!(rests_on.contains(pid));
+                }
+            }
+        }
+    }
+}
+
+/// Sessions that hold and await slots and plain locks, as they run, look, give way and fail.
+#[derive(Clone, Debug)]
+struct World {
+    /// Of each name, who holds a slot, and who waits for one, in order, and for how many.
+    names: Vec<(BTreeSet<Pid>, Vec<(Pid, usize)>)>,
+    /// Who waits for others' plain locks.
+    plain: BTreeMap<Pid, BTreeSet<Pid>>,
+}
+
+impl World {
+    fn graph(&self) -> Graph {
+        let mut graph: Graph =
+            self.plain.iter().map(|(&pid, of)| (pid, Wait::for_all(of.iter().copied().collect()))).collect();
+        for (holders, queue) in &self.names {
+            for (i, &(pid, slots)) in queue.iter().enumerate() {
+                let of: Vec<Pid> = holders.iter().copied().filter(|&other| other != pid).collect();
+                let enough = (of.len() + 1).saturating_sub(slots);
+                let before = i.checked_sub(1).map(|previous| queue[previous].0);
+                graph.insert(pid, Wait { of, enough, before });
+            }
+        }
+        graph
+    }
+
+    fn end(&mut self, pid: Pid) {
+        for (holders, queue) in &mut self.names {
+            holders.remove(&pid);
+            queue.retain(|&(waiter, _)| waiter != pid);
+        }
+        self.plain.remove(&pid);
+        for of in self.plain.values_mut() {
+            of.remove(&pid);
+        }
+    }
+
+    /// One who is stuck in a circle of plain locks alone, which Postgres finds.
+    fn victim_of_postgres(&self) -> Option<Pid> {
+        let plain: Graph =
+            self.graph().into_iter().filter(|(pid, _)| self.plain.contains_key(pid)).collect();
+        plain.keys().copied().find(|&pid| finding(&plain, pid) != Finding::Nothing)
+    }
+}
+
+prop_compose! {
+    fn any_world()(
+        holders in proptest::collection::vec(proptest::collection::btree_set(1..9, 0..4), 2),
+        waiters in proptest::sample::subsequence((1..9).collect::<Vec<Pid>>(), 2..7).prop_shuffle(),
+        places in proptest::collection::vec((0usize..2, 1usize..4), 8),
+        plain in proptest::collection::btree_map(1..9, proptest::collection::btree_set(1..9, 1..3), 0..6),
+    ) -> World {
+        let mut names: Vec<(BTreeSet<Pid>, Vec<(Pid, usize)>)> =
+            holders.into_iter().map(|holders| (holders, Vec::new())).collect();
+        for (&pid, &(name, slots)) in waiters.iter().zip(&places) {
+            // Who holds a slot of a name does not wait for another.
+            if !names[name].0.contains(&pid) {
+                names[name].1.push((pid, slots));
+            }
+        }
+        let waits = |pid: &Pid| names.iter().any(|(_, queue)| queue.iter().any(|(other, _)| other == pid));
+        let plain = plain
+            .into_iter()
+            .filter(|(pid, _)| !waits(pid))
+            .map(|(pid, mut of)| { of.remove(&pid); (pid, of) })
+            .collect();
+        World { names, plain }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Every deadlock is found, as everybody ends; and where all could have gone on, nobody gets an error.
+    #[test]
+    fn everybody_ends_and_nobody_fails_for_nothing(mut world in any_world(), mut dice in any::<u64>()) {
+        let hopeless = stuck(&world.graph(), Order::Ignored);
+        let mut victims = 0;
+        for round in 0.. {
+            prop_assert!(round < 2000, "they give way for ever: {world:?}");
+            let graph = world.graph();
+            let Some(_) = graph.keys().next() else { break };
+            let ended = (1..9).find(|pid| {
+                graph.get(pid).is_none_or(|wait| wait.enough == 0 && wait.before.is_none()) && {
+                    let here = graph.contains_key(pid)
+                        || graph.values().any(|wait| wait.of.contains(pid));
+                    here
+                }
+            });
+            if let Some(pid) = ended {
+                world.end(pid);
+                continue;
+            }
+            let heads: Vec<Pid> = world.names.iter().filter_map(|(_, queue)| Some(queue.first()?.0)).collect();
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mut acted = false;
+            for i in 0..heads.len() {
+                let head = heads[(i + (dice >> 60) as usize) % heads.len()];
+                match finding(&graph, head) {
+                    Finding::Nothing => continue,
+                    Finding::Deadlock(_) => {
+                        victims += 1;
+                        world.end(head);
+                    }
+                    Finding::OutOfOrder => {
+                        let queue = world.names.iter_mut().map(|(_, queue)| queue);
+                        let queue = queue.filter(|queue| queue.first().is_some_and(|&(pid, _)| pid == head));
+                        queue.for_each(|queue| queue.rotate_left(1));
+                    }
+                }
+                acted = true;
+                break;
+            }
+            if !acted {
+                let victim = world.victim_of_postgres();
+                prop_assert!(victim.is_some(), "nobody finds it: {world:?}");
+                world.end(victim.unwrap());
+            }
+        }
+        prop_assert!(victims == 0 || !hopeless.is_empty());
+    }
+}
