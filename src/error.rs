@@ -187,9 +187,17 @@ impl Error {
             .hint("Try again, allow more time, or end the holder."),
             Error::SlotNotGranted { key, slots, timeout, holders } => Report::new(
                 ERRCODE_LOCK_NOT_AVAILABLE,
-                format!("could not obtain one of {slots} slots {}", how_long(timeout)),
+                format!("could not obtain a slot {}", how_long(timeout)),
             )
-            .detail([b"Key ", key.as_slice(), in_words(&holders).as_bytes()].concat())
+            .detail(
+                [
+                    b"Key ",
+                    key.as_slice(),
+                    format!(" has {slots} {} and", if slots == 1 { "slot" } else { "slots" }).as_bytes(),
+                    in_words(&holders).as_bytes(),
+                ]
+                .concat(),
+            )
             .hint("Try again, allow more time, or end a holder."),
             // The words of DeadLockReport() in src/backend/storage/lmgr/deadlock.c.
             Error::Deadlock(lines) => {

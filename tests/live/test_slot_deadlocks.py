@@ -77,9 +77,9 @@ def test_slot_and_slot(connect, names):
     mine, theirs = names[1 - victim], names[victim]
     assert error.diag.message_primary == "deadlock detected"
     assert error.diag.message_detail.splitlines() == [
-        f'Process {pid_of(me)} waits for one of 1 slots of advisory key "{"-".join(mine)}" ({name_key(*mine)});'
+        f'Process {pid_of(me)} waits for the only slot of advisory key "{"-".join(mine)}" ({name_key(*mine)});'
         f" blocked by process {pid_of(other)}.",
-        f"Process {pid_of(other)} waits for one of 1 slots of advisory key {name_key(*theirs)};"
+        f"Process {pid_of(other)} waits for the only slot of advisory key {name_key(*theirs)};"
         f" blocked by process {pid_of(me)}.",
     ]
     assert error.diag.context.startswith("while locking a slot of advisory key")

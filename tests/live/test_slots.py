@@ -21,7 +21,7 @@ def name():
 
 
 class Counter:
-    """Who holds a place, as those know it who do: each adds itself after it was granted, and takes itself off
+    """Who holds a slot, as those know it who do: each adds itself after it was granted, and takes itself off
     before it lets go."""
 
     def __init__(self):
@@ -138,7 +138,7 @@ def test_with_drains_cancels_timeouts_and_savepoints(connect, name):
 
 
 def test_who_tries_while_there_is_room_is_not_refused(connect, name):
-    """Three at once for two places: two of them get one, always."""
+    """Three at once for two slots: two of them get one, always."""
     rounds, answers = 1000, []
     barrier = threading.Barrier(3)
 
@@ -168,9 +168,8 @@ def test_first_come_first_served(connect, name):
     order, crew = [], []
 
     def run(session, i):
-        # They ask for different numbers: one who would find room does not overtake.
         session.execute("BEGIN")
-        session.execute("SELECT lock_slot(%s, %s)", [name, 1 + i % 2])
+        session.execute("SELECT lock_slot(%s, 1)", [name])
         order.append(i)
         time.sleep(0.005)
         session.execute("COMMIT")
@@ -180,7 +179,8 @@ def test_first_come_first_served(connect, name):
         crew.append(threading.Thread(target=run, args=(session, i)))
         crew[-1].start()
         wait_until_queued(observer, pid_of(session))
-    assert observer.execute("SELECT try_lock_slot(%s, 100)", [name]).fetchone() == (False,), "nobody passes the queue"
+    # Not even who would find room passes the queue.
+    assert observer.execute("SELECT try_lock_slot(%s, 100)", [name]).fetchone() == (False,)
     holder.execute("COMMIT")
     for thread in crew:
         thread.join(20)
@@ -228,7 +228,7 @@ def test_a_drain_gets_through_and_those_who_wait_too(connect, name):
 
 
 def test_ten_that_may_be_more_and_one_that_may_not(connect, name):
-    """A call may ask for more places than others: what counts is what it asks for itself."""
+    """A call may ask for more slots than others: what counts is what it asks for itself."""
     sessions, other = [connect() for _ in range(5)], connect()
     for session in sessions[:2]:
         hold(session, name, 2)

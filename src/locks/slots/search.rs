@@ -58,10 +58,7 @@ fn in_words(circle: &[Pid], waits: &Waits, subject: &NamedKey<'_>, slots: usize)
     let mut lines = Vec::new();
     for (i, &pid) in circle.iter().enumerate() {
         let what = match i {
-            0 => {
-                let slots = format!("waits for one of {slots} slots of advisory key ").into_bytes();
-                [slots, subject.describe()].concat()
-            }
+            0 => Waits::describe_slots(slots, &subject.describe()),
             _ => waits.describe(pid),
         };
         let next = circle[(i + 1) % circle.len()];

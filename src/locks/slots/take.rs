@@ -120,14 +120,14 @@ impl Held {
         let mode = mode.into();
         let held = lock.try_acquire(mode, Level::Transaction) != Attempt::NotAvailable
             || wait_in_context(&lock, mode, Level::Transaction, deadline, context);
-        held.then_some(Self { lock, mode })
+        held.then(|| Self { lock, mode })
     }
 
     /// Takes a lock that excludes nobody.
     fn probe(lock: AdvisoryLock) -> Option<Self> {
         let mode = LockMode::PROBE;
-        (lock.try_acquire(mode, Level::Transaction) != Attempt::NotAvailable)
-            .then_some(Self { lock, mode })
+        let held = lock.try_acquire(mode, Level::Transaction) != Attempt::NotAvailable;
+        held.then(|| Self { lock, mode })
     }
 }
 

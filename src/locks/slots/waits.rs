@@ -238,10 +238,16 @@ impl Waits {
         (self.waiters.get(&pid).map(|waiter| waiter.ticket.0), awaited)
     }
 
+    /// `waits for one of 4 slots of advisory key …`
+    pub fn describe_slots(slots: usize, key: &[u8]) -> Vec<u8> {
+        let which = if slots == 1 { "the only slot".into() } else { format!("one of {slots} slots") };
+        [format!("waits for {which} of advisory key ").as_bytes(), key].concat()
+    }
+
     /// `waits for …`
     pub fn describe(&self, pid: Pid) -> Vec<u8> {
         if let Some((waiter, (_, key))) = self.waiters.get(&pid).zip(self.places.get(&pid)) {
-            return format!("waits for one of {} slots of advisory key {key}", waiter.slots).into();
+            return Self::describe_slots(waiter.slots, key.to_string().as_bytes());
         }
         let Some(Awaited { tag, mode, .. }) = self.awaited.get(&pid) else {
             return b"waits".to_vec();
