@@ -3,7 +3,7 @@
 use crate::keys::keyset::key_of_row;
 use crate::keys::name::{MAX_NAME, NamedKey};
 use crate::keys::text_array::TextArray;
-use crate::locks::lock::{AdvisoryLock, Attempt, Holds, Level, Mode};
+use crate::locks::lock::{AdvisoryLock, Attempt, Holds, Level, Mode, class};
 use crate::sql::text_array_arg::TextArrayArg;
 use pgrx::prelude::*;
 
@@ -113,6 +113,31 @@ mod tests {
         assert_eq!(lock.try_acquire(Mode::Shared, Level::Transaction), Attempt::Taken);
         assert!(lock.available(Mode::Exclusive));
         assert_eq!(run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 1);
+    }
+
+    /// Sessions with the libraries of two versions meet in the lock table.
+    #[pg_test]
+    fn the_locks_behind_slots_have_tags_of_their_own_for_ever() {
+        let field4 = |class| AdvisoryLock::of_class(class, 7).tag().locktag_field4;
+        let classes = [class::KEY, class::QUEUE, class::TIE, class::WAITER, class::SEARCH];
+        assert_eq!(classes.map(field4), [1, 19201, 19202, 19203, 19204]);
+        assert!(AdvisoryLock::from_tag(AdvisoryLock::new(7).tag()).is_some());
+        for class in &classes[1..] {
+            assert!(AdvisoryLock::from_tag(AdvisoryLock::of_class(*class, 7).tag()).is_none());
+        }
+    }
+
+    #[pg_test]
+    fn a_look_at_the_holders_leaves_no_lock_behind() {
+        let lock = AdvisoryLock::new(9);
+        assert_eq!((lock.requests(), lock.shared_holders_now()), (0, 0));
+        assert_eq!(lock.try_share(Level::Session), (Attempt::Taken, 1));
+        assert_eq!(lock.try_share(Level::Transaction), (Attempt::TakenAgain, 1));
+        assert_eq!((lock.requests(), lock.shared_holders(Mode::Shared)), (1, 1));
+        assert_eq!(lock.holds(Mode::Shared), Holds { at_session_level: 1, in_all: 2 });
+        assert!(lock.release(Mode::Shared, Level::Session));
+        assert!(lock.release(Mode::Shared, Level::Transaction));
+        assert_eq!(run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0);
     }
 
     #[pg_test]

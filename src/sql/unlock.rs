@@ -20,8 +20,11 @@ fn unlock_keys(
     call: Call<'_>,
 ) -> bool {
     let (keys, mode) = keys_and_mode(keys, shared, call).or_raise();
-    // Each of them, also after one that is not held.
-    keys.iter().fold(true, |all, key| unlock(&key, mode) && all)
+    let mut all = true;
+    for key in keys.iter() {
+        all &= unlock(&key, mode);
+    }
+    all
 }
 
 /// Releases one session-level hold of a key; false, with a WARNING, if there is none.

@@ -85,7 +85,11 @@ def test_slot_and_slot(connect, names):
     assert error.diag.context.startswith("while locking a slot of advisory key")
     for session in (a, b):
         session.execute("ROLLBACK")
-    assert_nothing_left(connect(), a, b)
+    observer = connect()
+    assert_nothing_left(observer, a, b)
+    me.close()
+    counted = "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = current_database()"
+    wait_until(lambda: observer.execute(counted).fetchone()[0], "it is counted")
 
 
 @pytest.mark.parametrize("what", ["lock", "row", "exclusive"])

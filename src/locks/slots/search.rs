@@ -49,7 +49,11 @@ fn look(subject: &NamedKey<'_>, slots: usize) -> Verdict {
     match finding {
         Finding::Nothing => Verdict::WaitOn,
         Finding::OutOfOrder => Verdict::GiveWay,
-        Finding::Deadlock(circle) => Verdict::Deadlock(in_words(&circle, &first, subject, slots)),
+        Finding::Deadlock(circle) => {
+            // SAFETY: counts it in pg_stat_database, as Postgres does its own.
+            unsafe { pg_sys::pgstat_report_deadlock() };
+            Verdict::Deadlock(in_words(&circle, &first, subject, slots))
+        }
     }
 }
 

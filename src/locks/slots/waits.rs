@@ -240,7 +240,8 @@ impl Waits {
 
     /// `waits for one of 4 slots of advisory key …`
     pub fn describe_slots(slots: usize, key: &[u8]) -> Vec<u8> {
-        let which = if slots == 1 { "the only slot".into() } else { format!("one of {slots} slots") };
+        let which =
+            if slots == 1 { "the only slot".into() } else { format!("one of {slots} slots") };
         [format!("waits for {which} of advisory key ").as_bytes(), key].concat()
     }
 
