@@ -13,6 +13,7 @@ import pytest
 from scene import (
     Background, held_keys, in_key_order, name_key, native_only, pid_of, stopped, wait_until, wait_until_waiting,
 )
+from slots import assert_nothing_left, wait_until_queued, waiting
 
 pytestmark = native_only("its functions are PARALLEL UNSAFE: no query that calls them has workers")
 
@@ -81,10 +82,10 @@ class Scene:
         self.leader, self.observer, self.holder = leader, connect(), connect()
         self.holder.execute("SELECT lock_keys(%s, session => true), pg_advisory_lock(1, %s)", [BLOCKED, GATE])
 
-    def wait(self, call, names, sqlstate):
+    def wait(self, call, names, sqlstate, until=wait_until_waiting):
         fails_with(self.leader, raises_after_gate(sqlstate))
         self._waiting = Background(self.leader, query(call), [names])
-        wait_until_waiting(self.observer, pid_of(self.leader))
+        until(self.observer, pid_of(self.leader))
 
     def stopped_leader(self):
         return stopped(pid_of(self.leader))
@@ -153,6 +154,30 @@ def test_a_workers_error_that_follows_the_grant_takes_it_back(scene, level, name
 
 
 @levels
+@sqlstates
+@pytest.mark.parametrize("place", ["behind a locker", "head of the queue", "in the queue"])
+def test_a_workers_error_ends_the_wait_for_a_slot(scene, connect, level, sqlstate, place):
+    ahead, after = connect(), connect()
+    if place != "behind a locker":
+        scene.holder.execute("SELECT unlock_keys(%s), lock_slot(%s, 1, session => true)", [BLOCKED, BLOCKED])
+    if place == "in the queue":
+        first = waiting(scene.observer, ahead, BLOCKED, 1)
+    scene.wait(f"lock_slot(%s, 1, session => {level == 'session'})", BLOCKED, sqlstate, wait_until_queued)
+    last = waiting(scene.observer, after, BLOCKED, 1)
+    scene.fail()
+    scene.assert_error_of_worker(sqlstate)
+    assert held_keys(scene.observer, pid_of(scene.leader)) == []
+    # The others get it, in turn.
+    scene.holder.execute("SELECT pg_advisory_unlock_all()")
+    if place == "in the queue":
+        assert first.result() == ""
+        ahead.execute("COMMIT")
+    assert last.result() == ""
+    after.execute("COMMIT")
+    assert_nothing_left(scene.observer, scene.leader, ahead, after)
+
+
+@levels
 @names
 @sqlstates
 @pytest.mark.parametrize("granted", [True, False])
@@ -207,6 +232,10 @@ def in_worker(leader, expression):
     "release_keys('{parallel}')",
     "holds_keys('{parallel}')",
     "keys_available('{parallel}')",
+    "try_lock_slot('{parallel}', 1)",
+    "lock_slot('{parallel}', 1)",
+    "unlock_slot('{parallel}')",
+    "slots_held('{parallel}')",
 ])
 def test_what_locks_or_asks_is_refused_in_a_worker(connect, leader, call):
     # A worker would take it as well, as it does not exclude its leader, and would find that it holds none.

@@ -16,6 +16,10 @@ CALLS = [
     "release_keys('{in,worker}')",
     "holds_keys('{in,worker}')",
     "keys_available('{in,worker}')",
+    "try_lock_slot('{in,worker}', 1)",
+    "lock_slot('{in,worker}', 1, session => true)::text",
+    "unlock_slot('{in,worker}')",
+    "slots_held('{in,worker}')",
 ]
 
 

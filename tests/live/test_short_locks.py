@@ -11,6 +11,7 @@ CALLS = [
     "SELECT try_lock_keys('{short}')", "SELECT lock_keys('{short}')",
     "SELECT try_lock_keys('{{short},{other}}', timeout => '1s', shared => true) AS locked",
     "SELECT lock_keys(ARRAY[current_database()::text, 'short'], timeout => '0')",
+    "SELECT try_lock_slot('{short}', 1)", "SELECT lock_slot('{short}', 1)",
 ]
 
 

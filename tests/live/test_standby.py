@@ -3,13 +3,13 @@
 import psycopg
 import pytest
 
-from scene import connections, wait_until
+from scene import Background, connections, wait_until
 from server import Server
 
 CALLS = [
     f"SELECT {function}('{{on,standby}}', session => {session}{timeout})"
     for function in ("lock_keys", "try_lock_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
-]
+] + ["SELECT lock_slot('{on,standby}', 1)", "SELECT try_lock_slot('{on,standby}', 1, session => true)"]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,7 @@ def test_looking_and_releasing_are_allowed(connect):
     assert db.execute("SELECT holds_keys('{on,standby}'), keys_available('{other}')").fetchone() == (True, True)
     assert db.execute("SELECT count(*) FROM advisory_locks").fetchone() == (1,)
     assert db.execute("SELECT advisory_key_name(1)").fetchone() == (None,)
+    assert db.execute("SELECT slots_held('{on,standby}'), unlock_slot('{on,standby}')").fetchone() == (0, False)
     assert db.execute("SELECT unlock_keys('{on,standby}'), release_keys('{on,standby}')").fetchone() == (True, 0)
 
 
@@ -60,6 +61,17 @@ def test_with_the_setting_it_excludes_others_on_the_standby(connect):
     assert other.execute("SELECT try_lock_keys('{on,standby}', timeout => '20ms')").fetchone() == (False,)
     assert db.execute("SELECT release_keys('{on,standby}')").fetchone() == (1,)
     assert other.execute("SELECT try_lock_keys('{on,standby}', timeout => '20ms')").fetchone() == (True,)
+
+
+def test_with_the_setting_a_slot_is_waited_for_and_handed_on(connect):
+    db, other = connect(), connect()
+    db.execute("SET advisory_keys.standby_locks = on")
+    other.execute("SET advisory_keys.standby_locks = on")
+    db.execute("SELECT lock_slot('{on,standby}', 1, session => true)")
+    call = Background(other, "SELECT try_lock_slot('{on,standby}', 1, timeout => '10s')")
+    wait_until(lambda: db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()[0] > 1, "it waits")
+    db.execute("SELECT unlock_slot('{on,standby}')")
+    assert call.result() is True
 
 
 def test_after_a_promotion_it_locks_like_any_server(standby, connect):
