@@ -32,7 +32,7 @@ pub fn lock_arguments<'a>(
 }
 
 /// How long to lock, and how long to wait for that, checked; and whether locks may be taken here at all.
-#[inline]
+#[inline(always)] // a call would cost what the checks do
 pub fn level_and_timeout(
     session: Option<bool>,
     timeout: Option<Interval>,

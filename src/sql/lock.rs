@@ -70,7 +70,7 @@ fn lock<'a>(
 }
 
 /// The warnings about what a call was granted: something that the session did not hold before, or after a wait.
-#[inline]
+#[inline(always)] // a call would cost what the checks do
 pub fn say_what_was_granted(level: Level, new: bool, waited: bool, call: Call<'_>) {
     if waited && snapshot_outlives_wait(level, call) {
         warning::old_snapshot();

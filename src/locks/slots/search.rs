@@ -10,8 +10,9 @@ use crate::locks::slots::take::{Held, MOMENT};
 use crate::locks::slots::waits::Waits;
 use crate::locks::timeout::Deadline;
 use crate::report::Report;
-use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What a head has to do.
@@ -78,11 +79,37 @@ fn in_words(circle: &[Pid], waits: &Waits, subject: &NamedKey<'_>, slots: usize)
     lines.join(&b'\n')
 }
 
-/// Whatever Postgres allocates meanwhile is freed in the end: a head may search for days.
+/// Frees in the end whatever Postgres allocates meanwhile: a head may search for days.
 fn in_scratch_memory<R>(f: impl FnOnce() -> R) -> R {
-    let mut scratch = PgMemoryContexts::new("advisory_keys slots");
-    // SAFETY: what is returned is not allocated by Postgres.
-    unsafe { scratch.switch_to(|_| f()) }
+    static SCRATCH: AtomicPtr<pg_sys::MemoryContextData> = AtomicPtr::new(std::ptr::null_mut());
+
+    struct Back(pg_sys::MemoryContext);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // SAFETY: goes back to the caller's memory context, where nobody has anything of the other.
+            unsafe {
+                pg_sys::CurrentMemoryContext = self.0;
+                pg_sys::MemoryContextReset(SCRATCH.load(Relaxed));
+            }
+        }
+    }
+
+    // SAFETY: the context lives as long as the backend; what is returned is not allocated by Postgres.
+    unsafe {
+        if SCRATCH.load(Relaxed).is_null() {
+            let context = pg_sys::AllocSetContextCreateExtended(
+                pg_sys::TopMemoryContext,
+                c"advisory_keys slots".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            SCRATCH.store(context, Relaxed);
+        }
+        let _back = Back(pg_sys::CurrentMemoryContext);
+        pg_sys::CurrentMemoryContext = SCRATCH.load(Relaxed);
+        f()
+    }
 }
 
 /// The line of `log_lock_waits`, as Postgres writes it for its own waits; false if it is off.
