@@ -55,17 +55,18 @@ VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
 
-CREATE FUNCTION "advisory_lock_status"() RETURNS TABLE (
+CREATE FUNCTION "advisory_lock_entries"() RETURNS TABLE (
   "key" bigint,
   "name" text,
   "mode" TEXT,
   "granted" bool,
   "pid" INT,
-  "waiting_since" timestamp with time zone
+  "waiting_since" timestamp with time zone,
+  "slot_holders" INT[]
 )
 STRICT VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
-AS 'MODULE_PATHNAME', 'advisory_lock_status_wrapper';
+AS 'MODULE_PATHNAME', 'advisory_lock_entries_wrapper';
 
 CREATE FUNCTION "holds_keys"(
   "keys" text[],
@@ -93,6 +94,16 @@ VOLATILE PARALLEL RESTRICTED COST 10000
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'lock_keys_wrapper';
 
+CREATE FUNCTION "lock_slot"(
+  "key" text[],
+  "slots" INT,
+  "timeout" interval DEFAULT NULL,
+  "session" bool DEFAULT false
+) RETURNS void
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'lock_slot_wrapper';
+
 CREATE FUNCTION "release_keys"(
   "keys" text[],
   "shared" bool DEFAULT false
@@ -100,6 +111,13 @@ CREATE FUNCTION "release_keys"(
 VOLATILE PARALLEL RESTRICTED COST 10000
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'release_keys_wrapper';
+
+CREATE FUNCTION "slots_held"(
+  "key" text[]
+) RETURNS INT
+VOLATILE PARALLEL RESTRICTED COST 100
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'slots_held_wrapper';
 
 CREATE FUNCTION "try_lock_keys"(
   "keys" text[],
@@ -111,6 +129,16 @@ VOLATILE PARALLEL RESTRICTED COST 10000
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'try_lock_keys_wrapper';
 
+CREATE FUNCTION "try_lock_slot"(
+  "key" text[],
+  "slots" INT,
+  "timeout" interval DEFAULT '0',
+  "session" bool DEFAULT false
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'try_lock_slot_wrapper';
+
 CREATE FUNCTION "unlock_keys"(
   "keys" text[],
   "shared" bool DEFAULT false
@@ -119,14 +147,22 @@ VOLATILE PARALLEL RESTRICTED COST 10000
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'unlock_keys_wrapper';
 
+CREATE FUNCTION "unlock_slot"(
+  "key" text[]
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'unlock_slot_wrapper';
+
 CREATE VIEW advisory_locks AS
 SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
-       CASE WHEN NOT l.granted THEN pg_catalog.pg_blocking_pids(l.pid) END AS blocked_by,
+       CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
        a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
-  FROM advisory_lock_status() AS l
+  FROM advisory_lock_entries() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 
 GRANT SELECT ON advisory_locks TO PUBLIC;
+
 
 COMMENT ON FUNCTION advisory_key(text[]) IS
 'advisory lock key (bigint) of one name: the first 8 bytes of the SHA-256 of its parts in UTF-8, joined with ''-''';
@@ -149,7 +185,19 @@ COMMENT ON FUNCTION holds_keys(text[], boolean) IS
 COMMENT ON FUNCTION keys_available(text[], boolean) IS
 'does no other session hold a conflicting lock on any of the names at this moment; locks nothing';
 
-COMMENT ON FUNCTION advisory_lock_status() IS
+COMMENT ON FUNCTION try_lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; false when that could not be had within the timeout (default: without waiting). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; error 55P03 when that could not be had within the timeout (default: wait without limit of its own). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION unlock_slot(text[]) IS
+'release one session-level hold of a slot of a name, as unlock_keys does with shared => true; false, with a warning, when there is none';
+
+COMMENT ON FUNCTION slots_held(text[]) IS
+'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
+
+COMMENT ON FUNCTION advisory_lock_entries() IS
 'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
 
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
