@@ -1,31 +1,43 @@
-# make, make install, make installcheck: as for any extension, with PG_CONFIG=… to choose a Postgres.
-# make demo, make check, make check-clients, make torture, make mutants, make picture, make miri, make fuzz, make bench: set up what is missing by themselves; PG=15 … 19 chooses one.
-# make check SUITES="rust sql": some of the suites, see scripts/check.sh.
-
-PG_CONFIG ?= pg_config
-PG ?=
-export PG
+# As for any extension: make, make install, make uninstall, make installcheck, with PG_CONFIG=… to choose a Postgres. These only do what their
+# names say; make install takes DESTDIR=…, make takes CARGO=… and CARGO_FLAGS=--offline.
+# make setup brings what is missing on this machine, make setup-check what the checks need besides; PG=15 … 19 chooses a Postgres.
+# All other targets bring what they need; make check SUITES="rust sql" runs some of the suites, see scripts/check.sh.
 
 all:
-	@PG_CONFIG='$(PG_CONFIG)' scripts/build.sh
+	@scripts/build.sh
 
 install:
-	@PG_CONFIG='$(PG_CONFIG)' scripts/build.sh install
+	@scripts/install.sh
+
+uninstall:
+	@scripts/install.sh uninstall
 
 installcheck:
-	@PG_CONFIG='$(PG_CONFIG)' scripts/installcheck.sh
+	@scripts/installcheck.sh
 
-check:
+setup:
+	@scripts/setup.sh
+
+setup-check:
+	@scripts/setup.sh check
+
+check: setup-check
 	@scripts/check.sh
 
-check-clients:
-	@scripts/check-clients.sh
-
-demo:
+demo: setup
 	@scripts/demo.sh
 
 demo-stop:
 	@scripts/demo.sh stop
+
+schema:
+	@scripts/schema.sh
+
+check-clients:
+	@scripts/check-clients.sh
+
+check-upgrades:
+	@scripts/check-upgrades.sh
 
 torture:
 	@scripts/torture.sh
@@ -45,7 +57,13 @@ fuzz:
 bench:
 	@scripts/bench.sh
 
-clean:
-	cargo clean
+package:
+	@scripts/package.sh
 
-.PHONY: all install installcheck check check-clients torture mutants picture miri fuzz demo demo-stop bench clean
+package-check:
+	@scripts/package-check.sh
+
+clean:
+	$${CARGO:-cargo} clean
+
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture miri fuzz bench package package-check clean

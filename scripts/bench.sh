@@ -8,12 +8,12 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-need_cargo_pgrx
+need_rust
 major=${PG:-$(default_major)}
 need_postgres "$major"
 need_python_packages bench/requirements.txt
-build_package
-install_package
+build_extension
+install_extension
 server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-bench.XXXXXX")
 chmod 755 "$server"
 trap 'stop_server "$server"; rm -rf "$server"' EXIT

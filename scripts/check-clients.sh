@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . scripts/server.sh
 
 if [ -z "${PG_RUNNING:-}" ]; then
-  need_cargo_pgrx
+  need_rust
   need_postgres "${PG:-$(default_major)}"
 else
   need_rust
@@ -24,11 +24,13 @@ build=$PROJECT/target/clients
 clients=$PROJECT/tests/clients
 mkdir -p "$build"
 say "building the client programs"
-if ! cmp -s "$clients/node/package.json" "$build/node/package.json"; then
+if ! cmp -s "$clients/node/package-lock.json" "$build/node/installed.json"; then
   rm -rf "$build/node"
   mkdir -p "$build/node"
-  cp "$clients/node/package.json" "$build/node/"
-  (cd "$build/node" && quietly npm npm install --no-audit --no-fund --no-package-lock)
+  cp "$clients"/node/package*.json "$build/node/"
+  # Exactly what the lock file names, by its hashes; and nothing of it runs meanwhile.
+  (cd "$build/node" && quietly npm npm ci --ignore-scripts --no-audit --no-fund)
+  cp "$clients/node/package-lock.json" "$build/node/installed.json"
 fi
 cp "$clients"/node/*.js "$build/node/"
 for driver in pq pgx; do
@@ -41,8 +43,8 @@ quietly rust "$CARGO" build --locked --manifest-path "$clients/rust/Cargo.toml" 
 
 if [ -z "${PG_RUNNING:-}" ]; then
   say "building the extension"
-  quietly clients-build build_package
-  install_package
+  quietly clients-build build_extension
+  install_extension
   server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-clients.XXXXXX")
   chmod 755 "$server"
   trap 'stop_server "$server"; rm -rf "$server"' EXIT

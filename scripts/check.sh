@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, on one Postgres major: PG=15 … 19, the machine's own if not given; or some of it, by the
-# words of SUITES: format lints metadata analysers rust sql isolation live. Sets up what is missing, goes on after a failure,
-# and ends with a summary.
+# words of SUITES: format lints install metadata analysers rust sql isolation live; with TEST=NAME one test of a suite. Needs what make setup-check
+# brings, goes on after a failure, and ends with a summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -13,16 +13,15 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/analysers.sh
 . scripts/analysers.sh
 
-all_suites="format lints metadata analysers rust sql isolation live"
+all_suites="format lints install metadata analysers rust sql isolation live"
 for suite in ${SUITES:=$all_suites}; do
   [[ " $all_suites " = *" $suite "* ]] || die "SUITES knows: $all_suites"
 done
 
-started=$SECONDS
 need_cargo_pgrx
 major=${PG:-$(default_major)}
 need_postgres "$major"
-say "checking on $("$PG_CONFIG" --version) with $(rustc --version); set-up took $((SECONDS - started)) s"
+say "checking on $("$PG_CONFIG" --version) with $("$CARGO" --version)"
 
 features=(--no-default-features --features "pg$major")
 test_features=(--no-default-features --features "pg$major pg_test")
@@ -38,32 +37,31 @@ trap cleanup EXIT
 check_format() {
   local manifest
   for manifest in Cargo.toml tests/{pure,torture,clients/rust}/Cargo.toml; do
-    $CARGO fmt --check --manifest-path "$manifest"
+    "$CARGO" fmt --check --manifest-path "$manifest"
   done
 }
 
 check_lints() {
-  $CARGO clippy --locked --all-targets "${test_features[@]}" -- -D warnings
+  "$CARGO" clippy --locked --all-targets "${test_features[@]}" -- -D warnings
   # Not its fuzz targets, which want the nightly toolchain.
-  $CARGO clippy --locked --lib --tests --manifest-path tests/pure/Cargo.toml --target-dir target/pure -- -D warnings
-  $CARGO clippy --locked --all-targets --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- -D warnings
+  "$CARGO" clippy --locked --lib --tests --manifest-path tests/pure/Cargo.toml --target-dir target/pure -- -D warnings
+  "$CARGO" clippy --locked --all-targets --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- -D warnings
 }
 
 # Unit tests, and tests inside a server of its own.
 check_rust() {
   local as=()
   if is_root; then
-    need_packages sudo
     install -d -o postgres "$scratch/pgrx"
     as=(--runas postgres --pgdata "$scratch/pgrx/data")
   fi
-  USER=$(id -un) env -u RUST_BACKTRACE "$CARGO_PGRX" pgrx test "${as[@]}" "${features[@]}" "pg$major"
+  USER=$(id -un) env -u RUST_BACKTRACE "$CARGO_PGRX" pgrx test "${as[@]}" "${features[@]}" "pg$major" ${TEST:+"$TEST"}
 }
 
 # The release build, as users install it, on a server for all the suites that follow.
 check_install() {
-  build_package
-  install_package
+  build_extension
+  install_extension
   start_server "$server" max_prepared_transactions=10 deadlock_timeout=1s
   export ADVISORY_KEYS_SERVER_LOG=$server/server.log
 }
@@ -90,9 +88,11 @@ step() {
 step format "format" check_format
 step lints "lints" check_lints
 step analysers "shellcheck" check_shell
+step analysers "licences, locks, workflows" check_supply
 step rust "Rust tests" check_rust
 say "install"
 check_install
+step install "make install" scripts/check-install.sh
 step metadata "metadata" check_metadata
 step analysers "pgspot" check_names
 step analysers "plpgsql_check" check_plpgsql

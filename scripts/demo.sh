@@ -7,19 +7,33 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-demo=${TMPDIR:-/tmp}/advisory_keys-demo-$(id -un)
-need_cargo_pgrx
-need_postgres "${PG:-$(default_major)}"
-if [ "${1:-}" = stop ]; then
+# The folder of the server that is running, and the pg_config of its Postgres.
+remembered=$TOOLS_DIR/demo
+stop_demo() {
+  local demo PG_CONFIG
+  { read -r demo && read -r PG_CONFIG; } <"$remembered"
   stop_server "$demo"
-  rm -rf "$demo"
-  say "the demo server is stopped and gone"
+  rm -rf "$demo" "$remembered"
+}
+if [ "${1:-}" = stop ]; then
+  if [ -f "$remembered" ]; then
+    stop_demo
+    say "the demo server is stopped and gone"
+  else
+    say "no demo server is running"
+  fi
   exit
 fi
 
-say "building the extension for $("$PG_CONFIG" --version) (the first time takes about 2 minutes)"
-quietly demo-build build_package
-install_package
+need_rust
+need_postgres "${PG:-$(default_major)}"
+say "building the extension for $("$PG_CONFIG" --version) (the first time takes a minute or two)"
+quietly demo-build build_extension
+install_extension
+if [ -f "$remembered" ]; then stop_demo; fi
+demo=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-demo.XXXXXX")
+printf '%s\n' "$demo" "$PG_CONFIG" >"$remembered"
+chmod 755 "$demo"
 start_server "$demo" shared_preload_libraries=advisory_keys
 psql=$("$PG_CONFIG" --bindir)/psql
 "$psql" -Xqc 'CREATE EXTENSION advisory_keys'

@@ -9,12 +9,12 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/suites.sh
 . scripts/suites.sh
 
-need_cargo_pgrx
+need_rust
 need_packages patch
 major=${PG:-$(default_major)}
 need_postgres "$major"
-build_package
-install_package
+build_extension
+install_extension
 
 work=target/mutants
 # The library of the sources in $work/source, built quickly.

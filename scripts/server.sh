@@ -12,15 +12,15 @@ as_server_user() {
   fi
 }
 
-# start_server DIR [setting=value …]: a new, empty server in DIR, which is emptied first; only on a
+# start_server DIR [setting=value …]: a new, empty server in DIR, in the place of the one before; only on a
 # Unix socket in DIR. Sets PGHOST, PGPORT and PGUSER for it.
 start_server() {
   local dir=$1 bin setting
   shift
   bin=$("$PG_CONFIG" --bindir)
   stop_server "$dir"
-  rm -rf "$dir"
   mkdir -p "$dir"
+  rm -rf "${dir:?}"/{data,server.log}
   if is_root; then chown postgres "$dir"; fi
   as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
   for setting in listen_addresses= fsync=off "$@"; do

@@ -1,6 +1,7 @@
-# Sourced by the other scripts: brings what is missing, by the functions of the parts in setup/.
-# Each need_… function is quiet and quick when there is nothing to do.
-# shellcheck shell=bash
+#!/usr/bin/env bash
+# Brings what is missing on this machine to build the extension and to run it on Postgres PG; with "check", what the
+# checks need besides. Sourced by the other scripts for the functions of the parts in setup/: each need_… function is
+# quiet and quick when there is nothing to do.
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -14,7 +15,6 @@ if is_root; then
 else
   TOOLS_DIR=${ADVISORY_KEYS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/advisory_keys}
 fi
-mkdir -p "$TOOLS_DIR/log"
 
 as_root() {
   if is_root; then
@@ -30,6 +30,7 @@ as_root() {
 quietly() {
   local log=$TOOLS_DIR/log/$1.log
   shift
+  mkdir -p "$TOOLS_DIR/log"
   if ! "$@" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
     die "failed: $* (all of its output: $log)"
@@ -46,3 +47,34 @@ quietly() {
 . "$PROJECT/scripts/setup/python.sh"
 # shellcheck source=scripts/setup/extension.sh
 . "$PROJECT/scripts/setup/extension.sh"
+# shellcheck source=scripts/setup/released.sh
+. "$PROJECT/scripts/setup/released.sh"
+
+set_up() {
+  need_rust
+  need_postgres "${PG:-$(default_major)}"
+}
+
+set_up_check() {
+  set_up
+  need_rust_linters
+  need_cargo_pgrx
+  local packages=(shellcheck binutils pgbouncer)
+  # cargo pgrx test runs its server as another user by it.
+  if is_root; then packages+=(sudo); fi
+  # It is there for Debian's 15 only.
+  if is_debians_15; then packages+=(postgresql-15-plpgsql-check); fi
+  need_packages "${packages[@]}"
+  need_python_packages scripts/analysers/requirements.txt
+  need_python_packages tests/live/requirements.txt
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  set -euo pipefail
+  case ${1:-} in
+    '') set_up ;;
+    check) set_up_check ;;
+    *) die "usage: setup.sh [check]" ;;
+  esac
+  say "set up: $("$CARGO" --version) and $("$PG_CONFIG" --version) ($PG_CONFIG)"
+fi

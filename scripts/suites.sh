@@ -1,5 +1,5 @@
 # Sourced after setup.sh: the test suites that run against a server with the extension installed,
-# reached by PGHOST, PGPORT and PGUSER.
+# reached by PGHOST, PGPORT and PGUSER. All tests of a suite, or with TEST that one.
 # shellcheck shell=bash
 
 # Where the test programs of the Postgres of PG_CONFIG are.
@@ -32,8 +32,14 @@ run_pg_regress() {
   fi
   # Before 16, expected files were looked for beside the input without being told.
   if [ "$(major_of "$PG_CONFIG")" -ge 16 ]; then set -- "--expecteddir=$out" "$@"; fi
-  if ! "$program" --inputdir="$out" --outputdir="$out" --bindir="$("$PG_CONFIG" --bindir)" \
-    --dbname="$database" --schedule="$out/schedule" "$@"; then
+  if [ -z "${TEST:-}" ]; then
+    set -- --schedule="$out/schedule" "$@"
+  elif [ -f "$out/sql/test_setup.sql" ]; then
+    set -- "$@" test_setup "$TEST"
+  else
+    set -- "$@" "$TEST"
+  fi
+  if ! "$program" --inputdir="$out" --outputdir="$out" --bindir="$("$PG_CONFIG" --bindir)" --dbname="$database" "$@"; then
     cat "$out/regression.diffs" >&2 2>/dev/null || true
     return 1
   fi
@@ -47,9 +53,8 @@ run_isolation() { run_pg_regress "$(test_programs)/isolation/pg_isolation_regres
 
 # Outside clients, in Python.
 run_live() {
-  need_packages pgbouncer
   need_python_packages tests/live/requirements.txt
-  "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" "$@"
+  "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" ${TEST:+-k "$TEST"} "$@"
 }
 
 # run_torture OPTION…: tests/torture on a server of its own. What is tortured is --library FILE of the extension, or

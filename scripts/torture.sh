@@ -8,14 +8,14 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/suites.sh
 . scripts/suites.sh
 
-need_cargo_pgrx
+need_rust
 major=${PG:-$(default_major)}
 need_postgres "$major"
 if [ "$EDITION" = portable ]; then
   subject=(--portable "$PROJECT/sql/portable.sql" --report "target/portable-torture-pg$major.json")
 else
-  build_package
-  install_package
+  build_extension
+  install_extension
   subject=(--library "$("$PG_CONFIG" --pkglibdir)/advisory_keys.so" --report "target/torture-pg$major.json")
 fi
 

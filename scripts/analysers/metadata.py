@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import re
+import subprocess
 import sys
 
 PROJECT = pathlib.Path(__file__).parents[2]
@@ -35,13 +36,40 @@ def check_versions():
         "META.json, provides": meta["provides"]["advisory_keys"]["version"],
         "the head of sql/portable.sql": found(r"\A-- advisory_keys ([^ ,]+), portable edition", "sql/portable.sql"),
         "the top of CHANGELOG.md": found(r"^## (\S+)", "CHANGELOG.md"),
-        "advisory_keys.control": found(r"^default_version = '(.*)'$", "advisory_keys.control")
-        .replace("@CARGO_VERSION@", version),
+        "advisory_keys.control": found(r"^default_version = '(.*)'$", "advisory_keys.control"),
+        "the top of debian/changelog": found(r"\A\S+ \((.+)-\d+\)", "debian/changelog"),
     }
     for place, other in versions.items():
         if other != version:
             problems.append(f"the version is {version} in Cargo.toml, and {other} in {place}")
     return version
+
+
+def check_bundle(version):
+    """META.json has what PGXN asks for, and says what is true of the tree."""
+    meta, script = json.loads(text("META.json")), f"sql/advisory_keys--{version}.sql"
+    for key in ("name", "abstract", "version", "maintainer", "license", "provides", "meta-spec"):
+        if not meta.get(key):
+            problems.append(f"META.json has no {key}, which PGXN asks for")
+    facts = {
+        "name": (meta["name"], found(r'^name = "(.*)"$', "Cargo.toml")),
+        "license": (meta["license"], found(r'^license = "(.*)"$', "Cargo.toml").lower()),
+        "extensions": (list(meta["provides"]), [path.stem for path in PROJECT.glob("*.control")]),
+        "file": (meta["provides"]["advisory_keys"]["file"], script),
+        "least PostgreSQL": (meta["prereqs"]["runtime"]["requires"]["PostgreSQL"], found(r'^pg(\d+) = ', "Cargo.toml") + ".0.0"),
+    }
+    for fact, (said, true) in facts.items():
+        if said != true:
+            problems.append(f"the {fact} of META.json is {said}, and should be {true}")
+    for file in (script, meta["provides"]["advisory_keys"]["docfile"]):
+        if not (PROJECT / file).is_file():
+            problems.append(f"META.json names {file}, which is not there")
+
+
+def check_rust():
+    needed, told = found(r'^rust-version = "(.*)"$', "Cargo.toml"), found(r"You need Rust (\S+) or newer", "README.md")
+    if needed != told:
+        problems.append(f"Cargo.toml asks for Rust {needed}, and README.md for {told}")
 
 
 def comments(name):
@@ -64,34 +92,60 @@ def check_comments():
 
 
 def check_released(version):
-    """Every script of an earlier version, and of an upgrade to one, is in sql/released.sha256, unchanged; and from each
-    earlier version there is a way to the present one."""
-    released = dict(reversed(line.split()) for line in text("sql/released.sha256").splitlines())
-    steps, installs = {}, []
+    """What sql/released.sha256 names is as it was. Every version in sql/released.txt has its two editions there, every script of an earlier
+    version, and of an upgrade to one, is there too; and from each earlier version there is a way to the present one."""
+    digests = dict(reversed(line.split()) for line in text("sql/released.sha256").splitlines())
+    for name, digest in digests.items():
+        file = PROJECT / name
+        if not file.exists():
+            problems.append(f"{name} was released, and is not there any more")
+        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            problems.append(f"{name} was released, and is not as it was")
+
+    releases = {release: commit for release, commit, *_ in map(str.split, text("sql/released.txt").splitlines())}
+    for release, commit in releases.items():
+        for name in (f"sql/advisory_keys--{release}.sql", f"tests/portable/released/portable-{release}.sql"):
+            if name not in digests:
+                problems.append(f"{release} was released, and the sha256 of its {name} is not in sql/released.sha256")
+        check_commit(release, commit)
+
+    steps = {}
     for script in sorted((PROJECT / "sql").glob("advisory_keys--*.sql")):
         *origin, target = script.stem.split("--")[1:]
         if origin:
             steps.setdefault(origin[0], []).append(target)
-        else:
-            installs.append(target)
-        if target != version and script.name not in released:
+        if target == version:
+            continue
+        if f"sql/{script.name}" not in digests:
             problems.append(f"{script.name} was released, and its sha256 is not in sql/released.sha256")
-    for name, digest in released.items():
-        script = PROJECT / "sql" / name
-        if not script.exists():
-            problems.append(f"{name} was released, and is not there any more")
-        elif hashlib.sha256(script.read_bytes()).hexdigest() != digest:
-            problems.append(f"{name} was released, and is not as it was")
-    for install in installs:
-        reached, new = set(), {install}
+        if target not in releases:
+            problems.append(f"{script.name} was released, and {target} is not in sql/released.txt")
+    for release in releases:
+        reached, new = set(), {release}
         while new:
             reached |= new
             new = {target for origin in new for target in steps.get(origin, [])} - reached
         if version not in reached:
-            problems.append(f"no scripts lead from {install} to {version}")
+            problems.append(f"no scripts lead from {release} to {version}")
 
 
-check_released(check_versions())
+def check_commit(release, commit):
+    """The commit is of that version, as far as the history is here."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True)
+
+    manifest = git("show", f"{commit}:Cargo.toml")
+    if manifest.returncode:
+        if git("rev-parse", "--is-shallow-repository").stdout.strip() == "false":
+            problems.append(f"commit {commit}, which {release} was released as, is not in the history")
+    elif f'\nversion = "{release}"\n' not in manifest.stdout:
+        problems.append(f"commit {commit} is not of {release}, which is said to be released as it")
+
+
+version = check_versions()
+check_bundle(version)
+check_released(version)
+check_rust()
 check_comments()
 for problem in problems:
     print(problem)

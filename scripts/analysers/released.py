@@ -11,7 +11,7 @@ from pglast import ast, parse_sql
 from pglast.enums import FunctionParameterMode
 from pglast.stream import RawStream
 
-SQL = pathlib.Path(__file__).parents[2] / "sql"
+PROJECT = pathlib.Path(__file__).parents[2]
 RESULTS = {FunctionParameterMode.FUNC_PARAM_OUT, FunctionParameterMode.FUNC_PARAM_TABLE}
 
 
@@ -35,25 +35,34 @@ def functions(script):
     return declared
 
 
+def needed(symbol):
+    """The symbols that Postgres looks up when such a function is called: beside it stands how it is called."""
+    return {symbol, f"pg_finfo_{symbol}"}
+
+
 def main(library, present):
     symbols = set(subprocess.run(
         ["nm", "-D", "--defined-only", "--format=just-symbols", library], check=True, capture_output=True, text=True
     ).stdout.split())
     now = functions(pathlib.Path(present))
     problems, checked = [], 0
-    for line in (SQL / "released.sha256").read_text(encoding="utf-8").splitlines():
+    for line in (PROJECT / "sql" / "released.sha256").read_text(encoding="utf-8").splitlines():
         name = line.split()[1]
-        for symbol, then in functions(SQL / name).items():
+        # The portable edition has no library.
+        if not name.startswith("sql/"):
+            continue
+        for symbol, then in functions(PROJECT / name).items():
             checked += 1
-            if symbol not in symbols:
-                problems.append(f"{name} needs the symbol {symbol}, and the library does not have it any more")
+            if lost := needed(symbol) - symbols:
+                problems.append(f"{name} needs the symbol {', '.join(sorted(lost))}, and the library does not have it any more")
             elif now.get(symbol, then) != then:
                 problems.append(
                     f"{symbol} was released as {then} by {name}, and is {now[symbol]} now: a function that changes"
                     " gets a new symbol, and the old one stays"
                 )
-    for symbol in now.keys() - symbols:
-        problems.append(f"the install script names the symbol {symbol}, and the library does not have it")
+    for symbol in now:
+        if lost := needed(symbol) - symbols:
+            problems.append(f"the install script needs the symbol {', '.join(sorted(lost))}, and the library does not have it")
     if not checked or not now:
         problems.append(f"{checked} released functions and {len(now)} of the present were found")
     for problem in problems:

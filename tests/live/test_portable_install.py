@@ -12,6 +12,7 @@ import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
+from application import check_application, create_application
 from scene import (
     PORTABLE, PORTABLE_SQL, Background, held_keys, install_portable, name_key, pid_of, scratch_database,
     wait_until_waiting,
@@ -344,17 +345,51 @@ def test_the_upgrade_from_0_1_0_leaves_what_a_new_installation_leaves(connect, o
     assert db.execute(OURS).fetchone() == (0,)
 
 
-def test_locks_stay_held_through_the_upgrade(connect, old):
-    holder, waiter, db = (connect(dbname=old) for _ in range(3))
+@pytest.fixture(params=["0.1.0", "this version"])
+def installed(request):
+    """A database with 0.1.0, or with this version."""
+    file = OF_0_1_0 if request.param == "0.1.0" else PORTABLE_SQL
+    with scratch_database("installed", install=lambda db: db.execute(file.read_text(encoding="utf-8"))) as name:
+        yield name
+
+
+def test_locks_stay_held_through_the_upgrade(connect, installed):
+    holder, in_block, waiter, db = (connect(dbname=installed) for _ in range(4))
     holder.execute("SELECT lock_keys('{a}', session => true), lock_keys('{a}', session => true), try_lock_keys('{{b},{c}}', timeout => '1s', session => true)")
-    held = held_keys(db, pid_of(holder))
-    waiting = Background(waiter, "SELECT lock_keys('{a}', session => true)")
+    in_block.execute("BEGIN")
+    in_block.execute("SELECT lock_keys('{d}'), lock_keys('{{e},{f}}', shared => true)")
+    held = [held_keys(db, pid_of(session)) for session in (holder, in_block)]
+    waiting = Background(waiter, "SELECT lock_keys('{{a},{d}}', session => true)")
     wait_until_waiting(db, pid_of(waiter))
     install_portable(db)
-    assert held_keys(db, pid_of(holder)) == held
+    assert [held_keys(db, pid_of(session)) for session in (holder, in_block)] == held
+    assert in_block.execute("SELECT holds_keys('{d}'), try_lock_keys('{g}')").fetchone() == (True, True)
+    assert db.execute("SELECT keys_available('{d}'), keys_available('{g}')").fetchone() == (False, False)
+    in_block.execute("COMMIT")
     assert holder.execute("SELECT unlock_keys('{{b},{c}}'), release_keys('{a}')").fetchone() == (True, 2)
     waiting.result()
-    assert waiter.execute("SELECT release_keys('{a}')").fetchone() == (1,)
+    assert waiter.execute("SELECT release_keys('{{a},{d}}')").fetchone() == (2,)
+
+
+def test_a_prepared_transaction_holds_its_locks_through_the_upgrade(connect, installed):
+    preparing, db = connect(dbname=installed), connect(dbname=installed)
+    if db.execute("SHOW max_prepared_transactions").fetchone() == ("0",):
+        pytest.skip("the server has max_prepared_transactions = 0")
+    preparing.execute("BEGIN")
+    preparing.execute("SELECT lock_keys('{p}')")
+    preparing.execute(f"PREPARE TRANSACTION '{installed}'")
+    install_portable(db)
+    assert db.execute("SELECT try_lock_keys('{p}')").fetchone() == (False,)
+    db.execute(f"COMMIT PREPARED '{installed}'")
+    assert db.execute("SELECT try_lock_keys('{p}')").fetchone() == (True,)
+
+
+def test_what_uses_it_goes_on_through_the_upgrade(connect, installed):
+    db, other = connect(dbname=installed), connect(dbname=installed)
+    create_application(db)
+    check_application(db, other)
+    install_portable(db)
+    check_application(db, other)
 
 
 # What it relies on.

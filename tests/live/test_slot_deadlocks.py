@@ -1,5 +1,7 @@
 """Deadlocks through slots, which Postgres cannot see: each is found, and none is made up."""
 
+import random
+import threading
 import time
 import uuid
 
@@ -209,6 +211,39 @@ def test_who_waits_for_others_in_a_deadlock_is_no_victim(connect, names):
     other.execute("ROLLBACK")
     assert call.result() == ""
     waiter.execute("COMMIT")
+
+
+def test_where_no_deadlock_is_possible_none_is_found(connect, names, row):
+    """All take what they need in one order, and look for deadlocks all the time."""
+    end = time.monotonic() + 3
+    errors, done = [], []
+
+    def run(session, dice):
+        session.execute("SET deadlock_timeout = '1ms'")
+        while time.monotonic() < end and not errors:
+            try:
+                session.execute("BEGIN")
+                session.execute(slot_of(names[0], dice.randint(1, 3)))
+                if dice.random() < 0.5:
+                    session.execute(slot_of(names[1], dice.randint(1, 3)))
+                if dice.random() < 0.5:
+                    session.execute(f"SELECT lock_keys('{{{','.join(names[2])}}}')")
+                session.execute(f"UPDATE {row} SET v = v + 1")
+                session.execute("COMMIT")
+                done.append(1)
+            except psycopg.Error as error:
+                errors.append(error)
+
+    sessions = [connect() for _ in range(12)]
+    crew = [threading.Thread(target=run, args=(session, random.Random(i))) for i, session in enumerate(sessions)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert errors == []
+    assert len(done) > 50
+    assert_nothing_left(connect(), *sessions)
 
 
 def test_two_holders_that_upgrade(connect, names):

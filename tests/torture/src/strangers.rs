@@ -46,9 +46,9 @@ fn looks(key: i64) -> Vec<String> {
     let all_keys = "SELECT advisory_key_name((classid::int8 << 32) | objid::int8) FROM pg_locks WHERE locktype = 'advisory'";
     let mut looks: Vec<String> = [
         "SELECT * FROM advisory_locks",
-        "SELECT * FROM advisory_lock_status()",
+        "SELECT * FROM advisory_lock_entries()",
         "SELECT count(*) FROM advisory_locks WHERE tells(name)",
-        "SELECT count(*) FROM advisory_lock_status() WHERE tells(name)",
+        "SELECT count(*) FROM advisory_lock_entries() WHERE tells(name)",
         "SELECT * FROM pg_locks",
         "SELECT * FROM pg_stat_activity",
         "SELECT * FROM pg_stat_get_activity(NULL)",

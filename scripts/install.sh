@@ -1,0 +1,26 @@
+#!/bin/sh
+# Copies what build.sh made, and the SQL of this and of earlier versions, to where the Postgres of PG_CONFIG looks for
+# extensions, below DESTDIR; with "uninstall", removes these files there.
+set -eu
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/pg_config.sh
+. scripts/pg_config.sh
+
+libraries=${DESTDIR:-}$("$PG_CONFIG" --pkglibdir)
+extensions=${DESTDIR:-}$("$PG_CONFIG" --sharedir)/extension
+
+if [ "${1:-}" = uninstall ]; then
+  rm -f "$libraries/${LIBRARY##*/}"
+  for file in advisory_keys.control sql/advisory_keys--*.sql; do
+    rm -f "$extensions/${file##*/}"
+  done
+  exit
+fi
+
+[ -f "$LIBRARY" ] || die "nothing is built for Postgres $MAJOR: run 'make PG_CONFIG=$PG_CONFIG' first"
+install -d "$libraries" "$extensions"
+# Removed first: a server that runs has it mapped.
+rm -f "$libraries/${LIBRARY##*/}"
+install -m 755 "$LIBRARY" "$libraries/"
+install -m 644 advisory_keys.control sql/advisory_keys--*.sql "$extensions/"
+echo "installed advisory_keys into $libraries and $extensions"

@@ -1,0 +1,215 @@
+\echo Use "CREATE EXTENSION advisory_keys" to load this file. \quit
+
+-- Made from the code by make schema.
+
+DO $$
+DECLARE
+  lock_timeout CONSTANT pg_catalog.text := pg_catalog.current_setting('lock_timeout');
+  home pg_catalog.text;
+  owner pg_catalog.oid;
+BEGIN
+  -- One installation at a time, of both editions: this is advisory_key('{ADVISORY-KEYS,install}').
+  BEGIN
+    IF lock_timeout OPERATOR(pg_catalog.=) '0' THEN
+      PERFORM pg_catalog.set_config('lock_timeout', '10s', true);
+    END IF;
+    PERFORM pg_catalog.pg_advisory_xact_lock(4804701773947336786);
+    PERFORM pg_catalog.set_config('lock_timeout', lock_timeout, true);
+  EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'advisory_keys is being installed by another session'
+      USING ERRCODE = 'lock_not_available',
+            DETAIL = 'The advisory lock 4804701773947336786 could not be had in time.',
+            HINT = 'Try again, or look in pg_locks for who holds it.';
+  END;
+
+  -- With both editions in one database it would be the search_path that decides which one is called.
+  -- That of a role who may install neither here is no reason to refuse, it only has the name.
+  SELECT pronamespace::pg_catalog.regnamespace, proowner INTO home, owner FROM pg_catalog.pg_proc
+    WHERE proname OPERATOR(pg_catalog.=) '_advisory_keys_lock'
+      -- text[], interval, boolean, boolean; as an array it would count from 0, and equal no other.
+      AND proargtypes OPERATOR(pg_catalog.=) '1009 1186 16 16'::pg_catalog.oidvector
+      AND pg_catalog.has_database_privilege(proowner, pg_catalog.current_database()::pg_catalog.text, 'CREATE')
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS space
+        WHERE space.oid OPERATOR(pg_catalog.=) pronamespace AND pg_catalog.starts_with(space.nspname::pg_catalog.text, 'pg_temp_'))
+    LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'the portable edition of advisory_keys is installed in this database'
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = pg_catalog.format('It is in the schema %s, belongs to %I, and has the same functions as the extension.',
+              home, pg_catalog.pg_get_userbyid(owner)),
+            HINT = 'Drop it first; its file says how.';
+  END IF;
+END $$;
+
+CREATE FUNCTION "advisory_key"(
+  "key" text[]
+) RETURNS bigint
+IMMUTABLE PARALLEL SAFE
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_key_wrapper';
+
+CREATE FUNCTION "advisory_key_name"(
+  "key" bigint
+) RETURNS text
+VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
+
+CREATE FUNCTION "advisory_lock_entries"() RETURNS TABLE (
+  "key" bigint,
+  "name" text,
+  "mode" TEXT,
+  "granted" bool,
+  "pid" INT,
+  "waiting_since" timestamp with time zone,
+  "slot_holders" INT[]
+)
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_entries_wrapper';
+
+CREATE FUNCTION "holds_keys"(
+  "keys" text[],
+  "shared" bool DEFAULT false
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 100
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'holds_keys_wrapper';
+
+CREATE FUNCTION "keys_available"(
+  "keys" text[],
+  "shared" bool DEFAULT false
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 100
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'keys_available_wrapper';
+
+CREATE FUNCTION "lock_keys"(
+  "keys" text[],
+  "timeout" interval DEFAULT NULL,
+  "shared" bool DEFAULT false,
+  "session" bool DEFAULT false
+) RETURNS void
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'lock_keys_wrapper';
+
+CREATE FUNCTION "lock_slot"(
+  "key" text[],
+  "slots" INT,
+  "timeout" interval DEFAULT NULL,
+  "session" bool DEFAULT false
+) RETURNS void
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'lock_slot_wrapper';
+
+CREATE FUNCTION "release_keys"(
+  "keys" text[],
+  "shared" bool DEFAULT false
+) RETURNS INT
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'release_keys_wrapper';
+
+CREATE FUNCTION "slots_held"(
+  "key" text[]
+) RETURNS INT
+VOLATILE PARALLEL RESTRICTED COST 100
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'slots_held_wrapper';
+
+CREATE FUNCTION "try_lock_keys"(
+  "keys" text[],
+  "timeout" interval DEFAULT '0',
+  "shared" bool DEFAULT false,
+  "session" bool DEFAULT false
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'try_lock_keys_wrapper';
+
+CREATE FUNCTION "try_lock_slot"(
+  "key" text[],
+  "slots" INT,
+  "timeout" interval DEFAULT '0',
+  "session" bool DEFAULT false
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'try_lock_slot_wrapper';
+
+CREATE FUNCTION "unlock_keys"(
+  "keys" text[],
+  "shared" bool DEFAULT false
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'unlock_keys_wrapper';
+
+CREATE FUNCTION "unlock_slot"(
+  "key" text[]
+) RETURNS bool
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'unlock_slot_wrapper';
+
+CREATE VIEW advisory_locks AS
+SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
+       CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+  FROM advisory_lock_entries() AS l
+  LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
+
+GRANT SELECT ON advisory_locks TO PUBLIC;
+
+
+COMMENT ON FUNCTION advisory_key(text[]) IS
+'advisory lock key (bigint) of one name: the first 8 bytes of the SHA-256 of its parts in UTF-8, joined with ''-''';
+
+COMMENT ON FUNCTION try_lock_keys(text[], interval, boolean, boolean) IS
+'lock one name (one dimension) or several (one in each row), all or none; false when they could not be had within the timeout (default: without waiting). At transaction level unless session => true';
+
+COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
+'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON FUNCTION unlock_keys(text[], boolean) IS
+'release one session-level hold of each name; false, with a warning for each, when some were not held so';
+
+COMMENT ON FUNCTION release_keys(text[], boolean) IS
+'release every session-level hold of each name, however often it was locked; how many there were';
+
+COMMENT ON FUNCTION holds_keys(text[], boolean) IS
+'does this session hold all of the names (shared => true: at least shared), at transaction or session level';
+
+COMMENT ON FUNCTION keys_available(text[], boolean) IS
+'does no other session hold a conflicting lock on any of the names at this moment; locks nothing';
+
+COMMENT ON FUNCTION try_lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; false when that could not be had within the timeout (default: without waiting). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION lock_slot(text[], integer, interval, boolean) IS
+'hold one name together with others, so many sessions at most; error 55P03 when that could not be had within the timeout (default: wait without limit of its own). A shared lock on the name, at transaction level unless session => true';
+
+COMMENT ON FUNCTION unlock_slot(text[]) IS
+'release one session-level hold of a slot of a name, as unlock_keys does with shared => true; false, with a warning, when there is none';
+
+COMMENT ON FUNCTION slots_held(text[]) IS
+'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
+
+COMMENT ON FUNCTION advisory_lock_entries() IS
+'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
+
+COMMENT ON FUNCTION advisory_key_name(bigint) IS
+'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
+
+COMMENT ON VIEW advisory_locks IS
+'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';
+
+COMMENT ON COLUMN advisory_locks.key IS 'the integer, as advisory_key() computes it';
+COMMENT ON COLUMN advisory_locks.name IS 'the parts joined with ''-'', cut if long; NULL when not recorded, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.mode IS 'exclusive or shared';
+COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a waiter';
+COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
+COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';

@@ -1,0 +1,101 @@
+"""The SQL of SECURITY.md, run as it stands there."""
+
+import pathlib
+import re
+import uuid
+
+import psycopg
+import pytest
+
+from scene import PORTABLE, install_portable, native_only, scratch_database
+
+PAGE = (pathlib.Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+OURS, CORES = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+
+LOCK = "SELECT locks.lock_keys('{a}', timeout => '1s')"
+
+EXECUTABLE = """
+    SELECT oid::regprocedure::text FROM pg_proc
+    WHERE pronamespace = %s::regnamespace AND proname ~ %s AND has_function_privilege(%s, oid, 'EXECUTE')"""
+
+
+@pytest.fixture
+def sessions(connect):
+    """A database with the edition in its schema `locks`: connections of a superuser, of the role `app` of the page's, and of a guest."""
+    tail = uuid.uuid4().hex[:8]
+    names = {role: f"regress_ak_{role}_{tail}" for role in ("app", "guest")}
+    admin = connect()
+    for name in names.values():
+        admin.execute(f"CREATE ROLE {name} LOGIN")
+
+    def install(db):
+        db.execute("CREATE SCHEMA locks; GRANT USAGE ON SCHEMA locks TO PUBLIC")
+        if PORTABLE:
+            db.execute("SET search_path = locks")
+            install_portable(db)
+        else:
+            db.execute("CREATE EXTENSION advisory_keys SCHEMA locks")
+
+    with scratch_database("security", install=install) as database:
+        yield {"superuser": connect(dbname=database), **{role: connect(dbname=database, user=name) for role, name in names.items()}}
+    for name in names.values():
+        admin.execute(f"DROP ROLE {name}")
+
+
+def executable(sessions, role, schema, pattern):
+    user = sessions[role].info.user
+    return {name for name, in sessions["superuser"].execute(EXECUTABLE, [schema, pattern, user])}
+
+
+def run(sessions, sql):
+    sessions["superuser"].execute(re.sub(r"\bTO app\b", f"TO {sessions['app'].info.user}", sql))
+
+
+@native_only("of the portable edition no extension says what belongs to it")
+def test_ours_are_for_the_application_alone(sessions):
+    all_of_them = executable(sessions, "guest", "locks", "")
+    assert len(all_of_them) >= 9
+    run(sessions, OURS)
+    assert executable(sessions, "guest", "locks", "") == set()
+    assert executable(sessions, "app", "locks", "") == all_of_them
+    sessions["app"].execute(LOCK)
+    for refused in (LOCK, "TABLE locks.advisory_locks"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            sessions["guest"].execute(refused)
+    sessions["app"].execute("TABLE locks.advisory_locks")
+    # Core's are everybody's all the same, as the page says.
+    sessions["guest"].execute("SELECT pg_try_advisory_xact_lock(1)")
+
+
+@native_only("the portable edition calls core's functions as its caller")
+def test_with_cores_too_only_the_application_locks(sessions):
+    run(sessions, OURS)
+    run(sessions, CORES)
+    # Whatever core has that takes an advisory lock, of this major.
+    assert executable(sessions, "guest", "pg_catalog", "advisory.*lock") == {
+        "pg_advisory_unlock(bigint)", "pg_advisory_unlock(integer,integer)", "pg_advisory_unlock_shared(bigint)",
+        "pg_advisory_unlock_shared(integer,integer)", "pg_advisory_unlock_all()"}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sessions["guest"].execute("SELECT pg_advisory_lock(1)")
+    sessions["app"].execute(LOCK)
+    sessions["app"].execute("DISCARD ALL")
+
+
+@pytest.mark.skipif(not PORTABLE, reason="the native edition calls none of core's functions")
+def test_the_portable_edition_needs_what_core_grants(sessions):
+    schema = re.search(r"`(REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA .+?)`", PAGE)[1]
+    run(sessions, schema)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sessions["guest"].execute(LOCK)
+    run(sessions, "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA locks TO app")
+    sessions["app"].execute(LOCK)
+    run(sessions, CORES)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sessions["app"].execute(LOCK)
+    run(sessions, CORES.replace("REVOKE", "GRANT").replace("FROM PUBLIC", "TO app"))
+    sessions["app"].execute(LOCK)
+
+
+def test_no_function_runs_with_anothers_privileges(sessions):
+    definers = sessions["superuser"].execute("SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'locks'::regnamespace AND prosecdef")
+    assert definers.fetchall() == []
