@@ -15,3 +15,10 @@ AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
 
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
 'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
+
+CREATE PROCEDURE acquire_keys(keys text[], timeout interval DEFAULT NULL, shared bool DEFAULT false, session bool DEFAULT false)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'acquire_keys_wrapper';
+
+COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
+'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';

@@ -9,11 +9,12 @@
 --
 -- Uninstall, with that search_path:
 --   DROP VIEW advisory_locks;
+--   DROP PROCEDURE acquire_keys;
 --   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, unlock_keys, release_keys, holds_keys, keys_available,
 --     advisory_key_name, _advisory_keys_utf8, _advisory_keys_key, _advisory_keys_begin, _advisory_keys_setting,
 --     _advisory_keys_is_on, _advisory_keys_warn_session, _advisory_keys_try, _advisory_keys_wait,
 --     _advisory_keys_unlock, _advisory_keys_is_held, _advisory_keys_shown, _advisory_keys_held_by,
---     _advisory_keys_milliseconds, _advisory_keys_lock;
+--     _advisory_keys_milliseconds, _advisory_keys_lock, _advisory_keys_refuse;
 --
 -- The functions are those of the extension advisory_keys, with the same keys, results and errors; where
 -- they differ is said in docs/portable.md. Functions whose names begin with _ are not for calling.
@@ -78,7 +79,7 @@ refuse_strangers := replace($refuse$
     SELECT object, role INTO stranger, owner FROM (
       SELECT 'function ' || oid::regprocedure, proowner, pronamespace FROM pg_proc
         WHERE starts_with(proname, '_advisory_keys_') OR proname IN ('advisory_key', 'try_lock_keys', 'lock_keys',
-          'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'advisory_key_name')
+          'acquire_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'advisory_key_name')
       UNION ALL SELECT 'relation ' || oid::regclass, relowner, relnamespace FROM pg_class WHERE relname = 'advisory_locks'
       UNION ALL SELECT 'type ' || oid::regtype, typowner, typnamespace FROM pg_type WHERE typname = 'advisory_locks'
     ) AS objects (object, role, namespace)
@@ -457,6 +458,18 @@ BEGIN
   END;
 END $$;
 
+-- The error for a key that could not be had in time.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse(missing bigint, keys text[], timeout interval, shared boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
+    MESSAGE = 'could not obtain advisory lock ' ||
+      CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
+           ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END,
+    DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
+    HINT = 'Try again, allow more time, or end the holder.';
+END $$;
+
 CREATE OR REPLACE FUNCTION @extschema@.try_lock_keys(
   keys text[], timeout interval DEFAULT '0', shared boolean DEFAULT false, session boolean DEFAULT false)
 RETURNS boolean
@@ -473,15 +486,22 @@ DECLARE
   missing bigint;
 BEGIN
   missing := @extschema@._advisory_keys_lock(keys, timeout, shared, session);
-  IF missing IS NULL THEN
-    RETURN;
+  IF missing IS NOT NULL THEN
+    PERFORM @extschema@._advisory_keys_refuse(missing, keys, timeout, shared);
   END IF;
-  RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
-    MESSAGE = 'could not obtain advisory lock ' ||
-      CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
-           ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END,
-    DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
-    HINT = 'Try again, allow more time, or end the holder.';
+END $$;
+
+-- As lock_keys: what runs in PL/pgSQL has a snapshot all the time.
+CREATE OR REPLACE PROCEDURE @extschema@.acquire_keys(
+  keys text[], timeout interval DEFAULT NULL, shared boolean DEFAULT false, session boolean DEFAULT false)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  missing bigint;
+BEGIN
+  missing := @extschema@._advisory_keys_lock(keys, timeout, shared, session);
+  IF missing IS NOT NULL THEN
+    PERFORM @extschema@._advisory_keys_refuse(missing, keys, timeout, shared);
+  END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.unlock_keys(keys text[], shared boolean DEFAULT false) RETURNS boolean
@@ -592,6 +612,9 @@ COMMENT ON FUNCTION @extschema@.try_lock_keys(text[], interval, boolean, boolean
 
 COMMENT ON FUNCTION @extschema@.lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON PROCEDURE @extschema@.acquire_keys(text[], interval, boolean, boolean) IS
+'lock as lock_keys does, with CALL; only in the native extension it waits without a snapshot';
 
 COMMENT ON FUNCTION @extschema@.unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';

@@ -4,5 +4,6 @@ pub mod all_or_none;
 pub mod lock;
 pub mod lock_table;
 pub mod session_limit;
+pub mod snapshot;
 pub mod timeout;
 pub mod wait;

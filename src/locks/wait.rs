@@ -50,13 +50,15 @@ use std::panic::AssertUnwindSafe;
 /// Waits for the lock until the deadline; true if it is held now, and false if not. After an error it
 /// is not held either, and the error goes on as it came.
 ///
-/// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed.
+/// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed. `before_wait` is
+/// called each time before it enters the queue; it may raise.
 pub fn wait(
     lock: &AdvisoryLock,
     mode: Mode,
     level: Level,
     deadline: Deadline,
     subject: &NamedKey<'_>,
+    mut before_wait: impl FnMut(),
 ) -> bool {
     let context = context_line(subject);
     loop {
@@ -66,6 +68,7 @@ pub fn wait(
             Remaining::Unlimited => 0,
             Remaining::Milliseconds(limit) => limit,
         };
+        before_wait();
         if wait_once(lock, mode, level, limit, &context) {
             return true;
         }

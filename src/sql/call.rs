@@ -42,14 +42,35 @@ impl Call<'_> {
         }
     }
 
-    /// Is this call all that the statement does which the client sent: `SELECT` of it and nothing else?
+    /// Is a procedure called, by CALL?
+    pub fn is_of_procedure(self) -> bool {
+        // SAFETY: Postgres calls with a complete FunctionCallInfo; its context is NULL or a node, for a procedure
+        // that of CALL (src/backend/commands/functioncmds.c).
+        unsafe { is((*self.info).context, NodeTag::T_CallContext) }
+    }
+
+    /// Is this call all that the statement does which the client sent: CALL, or `SELECT` of it and nothing else?
     pub fn is_whole_statement(self) -> bool {
         // SAFETY: as above; the active portal (src/include/utils/portal.h) is the one that runs the
         // client's statement, or a cursor of a function, or NULL, and so is its plan if it has none to
         // execute.
         unsafe {
             let portal = pg_sys::ActivePortal;
-            if portal.is_null() || (*portal).queryDesc.is_null() || inside_function() {
+            if portal.is_null() || inside_function() {
+                return false;
+            }
+            if self.is_of_procedure() {
+                return first((*portal).stmts).is_some_and(|planned| {
+                    let statement = (*planned.cast::<pg_sys::PlannedStmt>()).utilityStmt;
+                    // A prepared statement is copied before it runs, so the nodes are not the same.
+                    is(statement, NodeTag::T_CallStmt)
+                        && pg_sys::equal(
+                            (*statement.cast::<pg_sys::CallStmt>()).funcexpr.cast(),
+                            self.expression().cast(),
+                        )
+                });
+            }
+            if (*portal).queryDesc.is_null() {
                 return false;
             }
             let planned = (*(*portal).queryDesc).plannedstmt;

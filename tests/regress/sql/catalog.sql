@@ -4,7 +4,7 @@
 SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
 FROM pg_proc
 WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
-    'advisory_key_name')
+    'advisory_key_name', 'acquire_keys')
 ORDER BY proname;
 
 -- The key is immutable and can be computed anywhere; the rest is volatile and stays in the session
@@ -13,7 +13,7 @@ SELECT proname, provolatile AS volatile, proparallel AS parallel, proisstrict AS
     proretset AS set, prosecdef AS definer, proleakproof AS leakproof
 FROM pg_proc
 WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
-    'advisory_key_name')
+    'advisory_key_name', 'acquire_keys')
 ORDER BY proname;
 
 -- All that the extension holds: no overloads, VARIADIC or polymorphic arguments, and each with a comment.
