@@ -3,12 +3,12 @@
 import psycopg
 import pytest
 
-from scene import connections, wait_until
+from scene import connections, statement_of, wait_until
 from server import Server
 
 CALLS = [
-    f"SELECT {function}('{{on,standby}}', session => {session}{timeout})"
-    for function in ("lock_keys", "try_lock_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
+    statement_of(function, f"'{{on,standby}}', session => {session}{timeout}")
+    for function in ("lock_keys", "try_lock_keys", "acquire_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
 ]
 
 

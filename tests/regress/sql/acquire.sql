@@ -123,6 +123,7 @@ CALL acquire_keys('{{a},{order-42},{c}}', timeout => '1 ms');
 SET lock_timeout = '15 ms';
 CALL acquire_keys('{order,42}');
 RESET lock_timeout;
+\set SHOW_CONTEXT never
 SET statement_timeout = '30 ms';
 CALL acquire_keys('{order,42}');
 RESET statement_timeout;
