@@ -360,16 +360,17 @@ def test_an_error_leaves_the_session_as_any_error_does(connect, tables, holder, 
     session.execute("SELECT lock_keys('{acquire,2}', session => true)")
     if setting:
         session.execute(setting)
-    pid, call = pid_of(session), send(session, statements)
-    wait_until_waiting(holder, pid)
-    if interrupt == "cancel":
-        holder.execute("SELECT pg_cancel_backend(%s)", [pid])
-    elif interrupt == "deadlock":
+    observer, pid = connect(), pid_of(session)
+    if interrupt == "deadlock":
         holder.execute("SET deadlock_timeout = '1h'")
         other = Background(holder, "SELECT lock_keys('{acquire,2}')")
+        wait_until_waiting(observer, pid_of(holder))
+    call = send(session, statements)
+    if interrupt == "cancel":
+        wait_until_waiting(observer, pid)
+        observer.execute("SELECT pg_cancel_backend(%s)", [pid])
     with pytest.raises(error):
         call.result()
-    observer = connect()
     assert (KEY, "ExclusiveLock") not in held_keys(observer, pid)
     if session.info.transaction_status == TransactionStatus.INERROR:
         if "SAVEPOINT b" in statements:
