@@ -30,9 +30,9 @@ impl Snapshot for Kept {
     fn after_waits(&mut self) {}
 }
 
-/// It is let go before the first wait, if that is possible, and taken anew after the last one. An error that ends the
-/// call leaves without one: it ends the transaction too, as a snapshot that can be let go is none of a subtransaction
-/// that could catch it.
+/// It is let go before the first wait, if that is possible, and taken anew after the last one. An error that comes out
+/// of a wait leaves without one, as an error right after COMMIT in a procedure does: nothing up to the client's
+/// statement catches it, for whoever could has begun a subtransaction, and where there is one it is kept.
 pub enum LetGo {
     /// So far nothing was waited for.
     Untried,
