@@ -54,7 +54,12 @@ fn lock_keys(
 
 /// [`lock_keys`] as a procedure, which lets others do without its snapshot while it waits, where that is possible.
 #[pg_extern(sql = r#"
-CREATE PROCEDURE acquire_keys(keys text[], timeout interval DEFAULT NULL, shared bool DEFAULT false, session bool DEFAULT false)
+CREATE PROCEDURE "acquire_keys"(
+  "keys" text[],
+  "timeout" interval DEFAULT NULL,
+  "shared" bool DEFAULT false,
+  "session" bool DEFAULT false
+)
 LANGUAGE c
 AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
 "#)]
