@@ -43,6 +43,7 @@ def main():
         rows = [
             *keys_of_a_table(db, options.rounds),
             *throughput(options.rounds, options.seconds),
+            *acquire(db, options.rounds),
             *session_pairs(db, options.rounds),
             *many_keys(db, options.rounds),
             *many_held(db, options.rounds),
@@ -148,6 +149,37 @@ def throughput(rounds, seconds_per_run):
             for first, second, target in (("without names", "core", ">= 0.97"), ("try_lock_keys", "without names", ">= 0.93")):
                 rows.append(row(f"{LABELS[first]} / {LABELS[second]}, {clients} client(s)", figures[first],
                                 figures[second], "tps", figures[first] / figures[second], target))
+    return rows
+
+
+def acquire(db, rounds):
+    """CALL acquire_keys beside SELECT lock_keys, on a free name: microseconds of the backend's processor, for each
+    statement in a transaction of its own."""
+    calls = 10_000
+    statements = {"call": b"CALL acquire_keys($1)", "select": b"SELECT lock_keys($1)"}
+
+    def processor_time():
+        with open(f"/proc/{db.info.backend_pid}/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[0]) / 1e3
+
+    def statement(name, send):
+        def run():
+            begun = processor_time()
+            for _ in range(calls):
+                send(name)
+            return (processor_time() - begun) / calls
+        return run
+
+    rows = []
+    for name, text in statements.items():
+        db.pgconn.prepare(name.encode(), text)
+    for form, send in {
+        "prepared": lambda name: db.pgconn.exec_prepared(name.encode(), [b"{bench,acquire}"]),
+        "not prepared": lambda name: db.pgconn.exec_params(statements[name], [b"{bench,acquire}"]),
+    }.items():
+        figures = medians(rounds, {name: statement(name, send) for name in statements})
+        rows.append(row(f"CALL acquire_keys / SELECT lock_keys, {form}", figures["call"], figures["select"], "us",
+                        figures["call"] / figures["select"], "<= 1.1"))
     return rows
 
 

@@ -7,7 +7,7 @@ import sys
 BLOCK = re.compile(r"/\* <begin connected objects> \*/\n(.*?)/\* </end connected objects> \*/\n", re.DOTALL)
 HEAD = re.compile(r"\A(--.*\n)*\n*")
 RUST_TYPE = re.compile(r" */\* .*? \*/")
-FUNCTION = re.compile(r'CREATE FUNCTION "(\w+)"')
+FUNCTION = re.compile(r'CREATE (?:FUNCTION|PROCEDURE) "(\w+)"')
 
 
 def sql(block):

@@ -24,6 +24,13 @@ AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
 'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
 
+CREATE PROCEDURE acquire_keys(keys text[], timeout interval DEFAULT NULL, shared bool DEFAULT false, session bool DEFAULT false)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'acquire_keys_wrapper';
+
+COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
+'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
+
 CREATE FUNCTION try_lock_slot(key text[], slots int, timeout interval DEFAULT '0', session bool DEFAULT false) RETURNS bool
 VOLATILE PARALLEL RESTRICTED COST 10000
 LANGUAGE c

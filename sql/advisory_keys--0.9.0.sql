@@ -41,6 +41,15 @@ BEGIN
   END IF;
 END $$;
 
+CREATE PROCEDURE "acquire_keys"(
+  "keys" text[],
+  "timeout" interval DEFAULT NULL,
+  "shared" bool DEFAULT false,
+  "session" bool DEFAULT false
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'acquire_keys_wrapper';
+
 CREATE FUNCTION "advisory_key"(
   "key" text[]
 ) RETURNS bigint
@@ -172,6 +181,9 @@ COMMENT ON FUNCTION try_lock_keys(text[], interval, boolean, boolean) IS
 
 COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
+'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
 
 COMMENT ON FUNCTION unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';

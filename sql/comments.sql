@@ -7,6 +7,9 @@ COMMENT ON FUNCTION try_lock_keys(text[], interval, boolean, boolean) IS
 COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
 
+COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
+'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
+
 COMMENT ON FUNCTION claim_keys(text[], integer, boolean, boolean) IS
 'lock the first names that are free, one in each row, as many as are wanted and without waiting; the numbers of their rows, from 1. Skips what this session holds. At transaction level unless session => true';
 

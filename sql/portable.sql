@@ -9,10 +9,11 @@
 --
 -- Uninstall, with that search_path:
 --   DROP VIEW advisory_locks;
+--   DROP PROCEDURE acquire_keys;
 --   DROP FUNCTION advisory_key, try_lock_keys, lock_keys, claim_keys, unlock_keys, release_keys, holds_keys,
 --     keys_available, try_lock_slot, lock_slot, unlock_slot, slots_held, advisory_key_name, _advisory_keys_utf8,
 --     _advisory_keys_key, _advisory_keys_begin, _advisory_keys_setting, _advisory_keys_is_on, _advisory_keys_warn_session,
---     _advisory_keys_most, _advisory_keys_refuse_many, _advisory_keys_refuse_standby,
+--     _advisory_keys_most, _advisory_keys_refuse, _advisory_keys_refuse_many, _advisory_keys_refuse_standby,
 --     _advisory_keys_session_lock_taken, _advisory_keys_try, _advisory_keys_wait, _advisory_keys_unlock,
 --     _advisory_keys_is_held, _advisory_keys_shown, _advisory_keys_held_by, _advisory_keys_milliseconds,
 --     _advisory_keys_in_time, _advisory_keys_deadline, _advisory_keys_left, _advisory_keys_refuse_timeout,
@@ -82,7 +83,7 @@ refuse_strangers := replace($refuse$
     SELECT object, role INTO stranger, owner FROM (
       SELECT 'function ' || oid::regprocedure, proowner, pronamespace FROM pg_proc
         WHERE starts_with(proname, '_advisory_keys_') OR proname IN ('advisory_key', 'try_lock_keys', 'lock_keys',
-          'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'try_lock_slot', 'lock_slot', 'unlock_slot',
+          'acquire_keys', 'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available', 'try_lock_slot', 'lock_slot', 'unlock_slot',
           'slots_held', 'advisory_key_name')
       UNION ALL SELECT 'relation ' || oid::regclass, relowner, relnamespace FROM pg_class WHERE relname = 'advisory_locks'
       UNION ALL SELECT 'type ' || oid::regtype, typowner, typnamespace FROM pg_type WHERE typname = 'advisory_locks'
@@ -541,6 +542,18 @@ BEGIN
   END;
 END $$;
 
+-- The error for a key that could not be had in time.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse(missing bigint, keys text[], timeout interval, shared boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
+    MESSAGE = 'could not obtain advisory lock ' ||
+      CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
+           ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END,
+    DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
+    HINT = 'Try again, allow more time, or end the holder.';
+END $$;
+
 CREATE OR REPLACE FUNCTION @extschema@.try_lock_keys(
   keys text[], timeout interval DEFAULT '0', shared boolean DEFAULT false, session boolean DEFAULT false)
 RETURNS boolean
@@ -558,10 +571,20 @@ DECLARE
 BEGIN
   missing := @extschema@._advisory_keys_lock(keys, timeout, shared, session);
   IF missing IS NOT NULL THEN
-    RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
-      MESSAGE = 'could not obtain advisory lock ' || @extschema@._advisory_keys_in_time(timeout),
-      DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
-      HINT = 'Try again, allow more time, or end the holder.';
+    PERFORM @extschema@._advisory_keys_refuse(missing, keys, timeout, shared);
+  END IF;
+END $$;
+
+-- As lock_keys: what runs in PL/pgSQL has a snapshot all the time.
+CREATE OR REPLACE PROCEDURE @extschema@.acquire_keys(
+  keys text[], timeout interval DEFAULT NULL, shared boolean DEFAULT false, session boolean DEFAULT false)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  missing bigint;
+BEGIN
+  missing := @extschema@._advisory_keys_lock(keys, timeout, shared, session);
+  IF missing IS NOT NULL THEN
+    PERFORM @extschema@._advisory_keys_refuse(missing, keys, timeout, shared);
   END IF;
 END $$;
 
@@ -947,6 +970,9 @@ COMMENT ON FUNCTION @extschema@.try_lock_keys(text[], interval, boolean, boolean
 
 COMMENT ON FUNCTION @extschema@.lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
+
+COMMENT ON PROCEDURE @extschema@.acquire_keys(text[], interval, boolean, boolean) IS
+'lock as lock_keys does, with CALL; only in the native extension it waits without a snapshot';
 
 COMMENT ON FUNCTION @extschema@.claim_keys(text[], integer, boolean, boolean) IS
 'lock the first names that are free, one in each row, as many as are wanted and without waiting; the numbers of their rows, from 1. Skips what this session holds. At transaction level unless session => true';

@@ -13,6 +13,7 @@ DIFFERENT_COMMENTS = {
     "VIEW advisory_locks": "without names",
     "COLUMN advisory_locks.name": "without names",
     "FUNCTION advisory_key_name(bigint)": "without names",
+    "PROCEDURE acquire_keys(text[], interval, boolean, boolean)": "with a snapshot",
 }
 """What the portable edition says otherwise, and why."""
 

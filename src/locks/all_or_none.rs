@@ -6,8 +6,9 @@ use crate::keys::keyset::{Entry, KeySet};
 use crate::keys::name::NamedKey;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
 use crate::locks::session_limit;
+use crate::locks::snapshot::Snapshot;
 use crate::locks::timeout::{Deadline, Timeout};
-use crate::locks::wait::{session_lock_timeout, wait};
+use crate::locks::wait::{context_line, session_lock_timeout, wait};
 
 /// In which way a call locks its keys.
 #[derive(Clone, Copy)]
@@ -29,11 +30,12 @@ pub enum Locked<'set, 'a> {
 }
 
 /// Locks all keys, in ascending order. If one cannot be had in time, or an error ends the call, what
-/// it took is given back.
+/// it took is given back. The snapshot is told of each wait, not of the last one's end.
 #[inline]
 pub fn lock_all<'set, 'a>(
     keys: &'set KeySet<'a>,
     request: Request,
+    snapshot: &mut impl Snapshot,
 ) -> Result<Locked<'set, 'a>, Error> {
     let Request { mode, level, timeout } = request;
     let mut taken =
@@ -60,7 +62,8 @@ pub fn lock_all<'set, 'a>(
                 }
                 let deadline = *deadline
                     .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
-                if !wait(&lock, mode, level, deadline, &subject) {
+                let context = context_line("locking", &subject);
+                if !wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()) {
                     return Ok(Locked::NotInTime(subject));
                 }
                 taken.new += 1;

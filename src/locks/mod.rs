@@ -6,5 +6,6 @@ pub mod lock;
 pub mod lock_table;
 pub mod session_limit;
 pub mod slots;
+pub mod snapshot;
 pub mod timeout;
 pub mod wait;

@@ -48,27 +48,19 @@ use std::ffi::{CStr, CString, c_int, c_void};
 use std::panic::AssertUnwindSafe;
 
 /// Waits for the lock until the deadline; true if it is held now, and false if not. After an error it
-/// is not held either, and the error goes on as it came.
+/// is not held either, and the error goes on as it came, with `context` as its CONTEXT ([`context_line`]).
 ///
-/// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed.
+/// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed. `before_wait` is
+/// called each time before it enters the queue; it may raise.
 pub fn wait(
     lock: &AdvisoryLock,
     mode: impl Into<LockMode>,
     level: Level,
     deadline: Deadline,
-    subject: &NamedKey<'_>,
-) -> bool {
-    wait_in_context(lock, mode.into(), level, deadline, &context_line("locking", subject))
-}
-
-/// As [`wait`], with this line of CONTEXT.
-pub fn wait_in_context(
-    lock: &AdvisoryLock,
-    mode: LockMode,
-    level: Level,
-    deadline: Deadline,
     context: &CStr,
+    mut before_wait: impl FnMut(),
 ) -> bool {
+    let mode = mode.into();
     loop {
         // The value of lock_timeout: 0 stands for no limit.
         let limit = match deadline.remaining() {
@@ -76,6 +68,7 @@ pub fn wait_in_context(
             Remaining::Unlimited => 0,
             Remaining::Milliseconds(limit) => limit,
         };
+        before_wait();
         if wait_once(lock, mode, level, limit, context) {
             return true;
         }

@@ -42,14 +42,52 @@ impl Call<'_> {
         }
     }
 
-    /// Is this call all that the statement does which the client sent: `SELECT` of it and nothing else?
+    /// Is it that of a procedure, by CALL?
+    pub fn is_of_procedure(self) -> bool {
+        // SAFETY: Postgres calls with a complete FunctionCallInfo; its context is NULL or a node, for a procedure
+        // that of CALL (src/backend/commands/functioncmds.c).
+        unsafe { is((*self.info).context, NodeTag::T_CallContext) }
+    }
+
+    /// Is this call all that the statement does which the client sent: CALL, or `SELECT` of it and nothing else?
     pub fn is_whole_statement(self) -> bool {
-        // SAFETY: as above; the active portal (src/include/utils/portal.h) is the one that runs the
-        // client's statement, or a cursor of a function, or NULL, and so is its plan if it has none to
-        // execute.
+        // SAFETY: the active portal (src/include/utils/portal.h) is the one that runs the client's statement, or a
+        // cursor of a function, or NULL.
         unsafe {
             let portal = pg_sys::ActivePortal;
-            if portal.is_null() || (*portal).queryDesc.is_null() || inside_function() {
+            if portal.is_null() || inside_function() {
+                false
+            } else if self.is_of_procedure() {
+                self.is_call_of(portal)
+            } else {
+                self.is_select_of(portal)
+            }
+        }
+    }
+
+    /// # Safety
+    /// The portal is running.
+    unsafe fn is_call_of(self, portal: pg_sys::Portal) -> bool {
+        // SAFETY: a portal's statements are planned ones, and each node is what its tag says.
+        unsafe {
+            first((*portal).stmts).is_some_and(|planned| {
+                let statement = (*planned.cast::<pg_sys::PlannedStmt>()).utilityStmt;
+                // A prepared statement is copied before it runs, so the nodes are equal, not the same.
+                is(statement, NodeTag::T_CallStmt)
+                    && pg_sys::equal(
+                        (*statement.cast::<pg_sys::CallStmt>()).funcexpr.cast(),
+                        self.expression().cast(),
+                    )
+            })
+        }
+    }
+
+    /// # Safety
+    /// The portal is running.
+    unsafe fn is_select_of(self, portal: pg_sys::Portal) -> bool {
+        // SAFETY: its plan is NULL if it has none to execute, and each node is what its tag says.
+        unsafe {
+            if (*portal).queryDesc.is_null() {
                 return false;
             }
             let planned = (*(*portal).queryDesc).plannedstmt;

@@ -1,4 +1,4 @@
-//! `lock_keys` and `try_lock_keys`.
+//! `lock_keys`, `try_lock_keys` and the procedure `acquire_keys`.
 
 use crate::backend;
 use crate::error::{Error, OrRaise};
@@ -7,6 +7,7 @@ use crate::keys::name::NamedKey;
 use crate::locks::all_or_none::{Locked, Request, lock_all};
 use crate::locks::lock::{AdvisoryLock, Level};
 use crate::locks::lock_table::holders;
+use crate::locks::snapshot::{Kept, LetGo, Snapshot};
 use crate::settings::{self, SessionLocks};
 use crate::sql::arguments::lock_arguments;
 use crate::sql::call::Call;
@@ -31,7 +32,7 @@ fn try_lock_keys(
     call: Call<'_>,
 ) -> bool {
     let (keys, request) = lock_arguments(keys, timeout, shared, session, call).or_raise();
-    lock(&keys, request, call).or_raise().is_none()
+    lock(&keys, request, call, &mut Kept).or_raise().is_none()
 }
 
 /// Locks the keys, or raises 55P03 when they could not be had within `timeout`.
@@ -46,7 +47,32 @@ fn lock_keys(
     call: Call<'_>,
 ) {
     let (keys, request) = lock_arguments(keys, timeout, shared, session, call).or_raise();
-    if let Some(missing) = lock(&keys, request, call).or_raise() {
+    if let Some(missing) = lock(&keys, request, call, &mut Kept).or_raise() {
+        not_granted(&missing, request).raise();
+    }
+}
+
+/// [`lock_keys`] as a procedure, which lets others do without its snapshot while it waits, where that is possible.
+#[pg_extern(sql = r#"
+CREATE PROCEDURE "acquire_keys"(
+  "keys" text[],
+  "timeout" interval DEFAULT NULL,
+  "shared" bool DEFAULT false,
+  "session" bool DEFAULT false
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', '@FUNCTION_NAME@';
+"#)]
+fn acquire_keys(
+    keys: Option<TextArrayArg<'_>>,
+    timeout: Option<Interval>,
+    shared: Option<bool>,
+    session: Option<bool>,
+    call: Call<'_>,
+) {
+    let (keys, request) = lock_arguments(keys, timeout, shared, session, call).or_raise();
+    let mut snapshot = if call.is_of_procedure() { LetGo::Untried } else { LetGo::Kept };
+    if let Some(missing) = lock(&keys, request, call, &mut snapshot).or_raise() {
         not_granted(&missing, request).raise();
     }
 }
@@ -59,8 +85,11 @@ fn lock<'a>(
     keys: &KeySet<'a>,
     request: Request,
     call: Call<'_>,
+    snapshot: &mut impl Snapshot,
 ) -> Result<Option<NamedKey<'a>>, Error> {
-    let taken = match lock_all(keys, request)? {
+    let outcome = lock_all(keys, request, snapshot);
+    snapshot.after_waits();
+    let taken = match outcome? {
         Locked::All(taken) => taken,
         Locked::NotInTime(missing) => return Ok(Some(missing)),
     };

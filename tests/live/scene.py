@@ -134,6 +134,16 @@ def own_context(text):
     return re.sub(r"waiting for \w+ on advisory lock \[[\d,]+\]\n\s*", "", text)
 
 
+def statement_of(function, arguments):
+    """The statement that calls it."""
+    return f"{'CALL' if function == 'acquire_keys' else 'SELECT'} {function}({arguments})"
+
+
+def answer(cursor):
+    """The first value; of a procedure, which has none, what a void function answers."""
+    return cursor.fetchone()[0] if cursor.description else ""
+
+
 class Background:
     """Runs a statement on a connection in a thread; `result()` is its first value or raises."""
 
@@ -146,7 +156,7 @@ class Background:
     def _run(self):
         connection, statement, parameters = self._work
         try:
-            self._outcome = (connection.execute(statement, parameters).fetchone()[0], None)
+            self._outcome = (answer(connection.execute(statement, parameters)), None)
         except Exception as error:  # handed to result()
             self._outcome = (None, error)
 

@@ -30,13 +30,13 @@ class Server:
         with self.connect() as db:
             install(db)
 
-    def standby(self):
+    def standby(self, **settings):
         """A server that follows this one."""
         standby = object.__new__(Server)
         standby.bindir = self.bindir
         standby._make_folder()
         standby._run("pg_basebackup", "-R", "-h", self._folder, "-U", "postgres", "--checkpoint=fast", "--no-sync")
-        standby._configure()
+        standby._configure(**settings)
         standby.start()
         return standby
 

@@ -4,7 +4,7 @@ not held before."""
 import psycopg
 import pytest
 
-from scene import PORTABLE, Background, connections, held_keys, in_key_order, name_key, pid_of, wait_until_waiting
+from scene import PORTABLE, Background, connections, held_keys, in_key_order, name_key, pid_of, statement_of, wait_until_waiting
 from server import Server
 
 NAMES = in_key_order(["many", str(i)] for i in range(6))
@@ -16,9 +16,8 @@ modes = pytest.mark.parametrize("mode", ["exclusive", "shared"])
 
 
 def call_of(function, level, mode, timeout):
-    return (
-        f"SELECT {function}(%s, timeout => {timeout}, session => {level == 'session'},"
-        f" shared => {mode == 'shared'})"
+    return statement_of(
+        function, f"%s, timeout => {timeout}, session => {level == 'session'}, shared => {mode == 'shared'}"
     )
 
 
@@ -38,6 +37,11 @@ def error_at_once(waiter, call, **_):
 def error_in_time(waiter, call, **_):
     with pytest.raises(psycopg.errors.LockNotAvailable):
         waiter.execute(call("lock_keys", "'100ms'"), [NAMES])
+
+
+def error_of_a_procedure(waiter, call, **_):
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        waiter.execute(call("acquire_keys", "'100ms'"), [NAMES])
 
 
 def statement_timeout(waiter, call, **_):
@@ -68,7 +72,7 @@ def deadlock(waiter, call, observer, blocker):
 
 
 REFUSALS = [false_at_once, false_in_time]
-ERRORS = [error_at_once, error_in_time, statement_timeout, cancel, deadlock]
+ERRORS = [error_at_once, error_in_time, error_of_a_procedure, statement_timeout, cancel, deadlock]
 
 
 # An error at transaction level is not among them: what that leaves, Postgres gives back before anybody

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from scene import (
-    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, wait_until, wait_until_waiting,
+    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, statement_of, wait_until, wait_until_waiting,
 )
 
 levels = pytest.mark.parametrize("level", ["transaction", "session"])
-functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys"])
+functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys", "acquire_keys"])
 timeouts = pytest.mark.parametrize("timeout", ["NULL", "'60s'"])
 names_in_context = native_only("PL/pgSQL adds no context to an error that it did not raise")
 
@@ -61,7 +61,7 @@ def deadlock(connect, function, level, timeout, first, second):
     for session, name in ((victim, first), (other, second)):
         session.execute("BEGIN")
         session.execute(f"SELECT lock_keys(%s, session => {level == 'session'})", [name])
-    statement = f"SELECT {function}(%s, timeout => {timeout}, session => {level == 'session'})"
+    statement = statement_of(function, f"%s, timeout => {timeout}, session => {level == 'session'}")
     others_call = Background(other, f"{statement} /* the other */", [first])
     wait_until_waiting(connect(), pid_of(other))
     victims_call = Background(victim, f"{statement} /* the victim */", [second])
@@ -99,8 +99,9 @@ def test_the_log_keeps_both_queries_of_a_deadlock_and_names_the_key(connect, ser
         victims_call.result()
     report = server_log.report("ERROR:  deadlock detected")
     facts, _, context = report.partition("CONTEXT:")
-    assert f"Process {pid_of(victim)}: SELECT {function}" in facts and "/* the victim */" in facts
-    assert f"Process {pid_of(other)}: SELECT {function}" in facts and "/* the other */" in facts
+    verb = statement_of(function, "").removesuffix("()")
+    assert f"Process {pid_of(victim)}: {verb}" in facts and "/* the victim */" in facts
+    assert f"Process {pid_of(other)}: {verb}" in facts and "/* the other */" in facts
     assert context_line(name) in context
     victim.execute("ROLLBACK")
     others_call.result()
@@ -126,7 +127,7 @@ def wait_in_vain(connect, name, prepare_waiter, statement, end_wait=None):
 @timeouts
 def test_a_logged_wait_names_the_key(connect, server_log, name, function, timeout):
     settings = ["log_lock_waits = on", "deadlock_timeout = '10ms'", "statement_timeout = '500ms'"]
-    wait_in_vain(connect, name, settings, f"SELECT {function}(%s, timeout => {timeout})")
+    wait_in_vain(connect, name, settings, statement_of(function, f"%s, timeout => {timeout}"))
     report = server_log.report("still waiting for ExclusiveLock on advisory lock")
     assert f"CONTEXT:  {context_line(name)}" in report
 
@@ -136,7 +137,7 @@ def test_a_logged_wait_names_the_key(connect, server_log, name, function, timeou
 @timeouts
 def test_a_cancel_names_the_key(connect, server_log, name, function, timeout):
     error = wait_in_vain(
-        connect, name, [], f"SELECT {function}(%s, timeout => {timeout})", "SELECT pg_cancel_backend(%s)"
+        connect, name, [], statement_of(function, f"%s, timeout => {timeout}"), "SELECT pg_cancel_backend(%s)"
     )
     assert error.sqlstate == "57014"
     assert own_context(error.diag.context).startswith(context_line(name))
@@ -148,7 +149,7 @@ def test_a_cancel_names_the_key(connect, server_log, name, function, timeout):
 @timeouts
 def test_statement_timeout_names_the_key(connect, server_log, name, function, timeout):
     error = wait_in_vain(
-        connect, name, ["statement_timeout = '100ms'"], f"SELECT {function}(%s, timeout => {timeout})"
+        connect, name, ["statement_timeout = '100ms'"], statement_of(function, f"%s, timeout => {timeout}")
     )
     assert error.sqlstate == "57014"
     assert own_context(error.diag.context).startswith(context_line(name))

@@ -36,6 +36,11 @@ def test_a_cut_part_is_an_error(db, function, parts):
     assert "current_user::text" in error.value.diag.message_hint
 
 
+def test_a_cut_part_is_an_error_in_call_too(db):
+    with pytest.raises(psycopg.errors.DatatypeMismatch):
+        db.execute(f"CALL acquire_keys(ARRAY[current_user, '{LONG}'])")
+
+
 @pytest.mark.parametrize("parts", [
     "ARRAY[current_user::text, r]", "ARRAY[n::text, 'x']", "ARRAY[n, r]::text[]", "ARRAY[s, 'x']", "ARRAY[current_user, 'x']",
     f"ARRAY['{CUT}', 'x']", f"ARRAY['{CUT}']::varchar[]", "(SELECT array_agg(r) FROM long_names)",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from scene import PORTABLE, Background, held_keys, name_key, pid_of, stopped, wait_until_waiting
+from scene import PORTABLE, Background, held_keys, name_key, pid_of, statement_of, stopped, wait_until_waiting
 
 NAME = ["race", "1"]
 KEY = name_key(*NAME)
@@ -32,15 +32,14 @@ def race(connect, waiter, statement, parameters):
 
 
 def call_of(function, level, mode, timeout):
-    return (
-        f"SELECT {function}(%s, timeout => {timeout}, session => {level == 'session'},"
-        f" shared => {mode == 'shared'})"
+    return statement_of(
+        function, f"%s, timeout => {timeout}, session => {level == 'session'}, shared => {mode == 'shared'}"
     )
 
 
 levels = pytest.mark.parametrize("level", ["transaction", "session"])
 modes = pytest.mark.parametrize("mode", ["exclusive", "shared"])
-functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys"])
+functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys", "acquire_keys"])
 
 
 def assert_refused(call, function):
@@ -71,7 +70,7 @@ def test_a_lock_timeout_that_loses_the_race_is_no_failure(connect, level, mode, 
             assert held_keys(observer, pid_of(waiter)) == []
             continue
         answer = call.result()
-        assert answer is True or (function == "lock_keys" and answer == "")
+        assert answer == (function == "try_lock_keys" or "")
         assert held_keys(observer, pid_of(waiter)) == [(KEY, MODES[mode])]
         expected = "100ms" if limit == "lock_timeout" else "0"
         assert waiter.execute("SHOW lock_timeout").fetchone() == (expected,)
@@ -103,14 +102,15 @@ def test_other_errors_leave_nothing_held(connect, level, mode, function, timeout
 
 
 @levels
+@pytest.mark.parametrize("function", ["try_lock_keys", "acquire_keys"])
 @pytest.mark.parametrize(
     "timeout, statement_timeout", [("100ms", "130ms"), ("130ms", "100ms"), ("100ms", "100ms")]
 )
-def test_statement_timeout_is_never_swallowed(connect, level, timeout, statement_timeout):
+def test_statement_timeout_is_never_swallowed(connect, level, function, timeout, statement_timeout):
     """Both timers fire while the backend is stopped; core serves only one of them."""
     waiter = connect()
     waiter.execute(f"SET statement_timeout = '{statement_timeout}'")
-    statement = call_of("try_lock_keys", level, "exclusive", f"'{timeout}'")
+    statement = call_of(function, level, "exclusive", f"'{timeout}'")
     with race(connect, waiter, statement, [NAME]) as (call, observer):
         time.sleep(0.25)
     with pytest.raises(psycopg.errors.QueryCanceled) as error:
@@ -119,13 +119,14 @@ def test_statement_timeout_is_never_swallowed(connect, level, timeout, statement
     assert held_keys(observer, pid_of(waiter)) == []
 
 
-def test_a_grant_lost_in_the_middle_of_many_keys_is_given_back(connect):
+@pytest.mark.parametrize("function", ["lock_keys", "acquire_keys"])
+def test_a_grant_lost_in_the_middle_of_many_keys_is_given_back(connect, function):
     waiter = connect()
     names = [NAME, ["race", "2"], ["race", "3"]]
     waiter.execute("SELECT lock_keys(%s, session => true)", [names])
     waiter.execute("SELECT unlock_keys(%s)", [[NAME]])
     before = held_keys(connect(), pid_of(waiter))
-    with race(connect, waiter, call_of("lock_keys", "session", "exclusive", "NULL"), [names]) as (call, observer):
+    with race(connect, waiter, call_of(function, "session", "exclusive", "NULL"), [names]) as (call, observer):
         observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
     with pytest.raises(psycopg.errors.QueryCanceled):
         call.result()

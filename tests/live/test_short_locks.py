@@ -11,6 +11,7 @@ CALLS = [
     "SELECT try_lock_keys('{short}')", "SELECT lock_keys('{short}')",
     "SELECT try_lock_keys('{{short},{other}}', timeout => '1s', shared => true) AS locked",
     "SELECT lock_keys(ARRAY[current_database()::text, 'short'], timeout => '0')",
+    "CALL acquire_keys(ARRAY[current_database()::text, 'short'])",
     "SELECT claim_keys('{{short},{other}}')",
     "SELECT try_lock_slot('{short}', 1)", "SELECT lock_slot('{short}', 1)",
 ]
@@ -53,9 +54,15 @@ def test_the_extended_protocol_is_warned_of_too(session):
     assert session.notices == ["25P01"]
 
 
-def test_a_prepared_statement_is_warned_of_too(session):
+def test_call_with_parameters_is_warned_of_too(session):
+    session.execute("CALL acquire_keys(%s, timeout => %s)", [["short"], "1s"])
+    assert session.notices == ["25P01"]
+
+
+@pytest.mark.parametrize("statement", ["SELECT try_lock_keys(%s)", "CALL acquire_keys(%s)"])
+def test_a_prepared_statement_is_warned_of_too(session, statement):
     for _ in range(8):
-        session.execute("SELECT try_lock_keys(%s)", [["short"]], prepare=True)
+        session.execute(statement, [["short"]], prepare=True)
     assert session.notices == ["25P01"]
 
 
@@ -70,6 +77,10 @@ def test_a_prepared_statement_is_warned_of_too(session):
     "SELECT try_lock_keys('{short}') AND holds_keys('{short}')",
     "SELECT count(*) FROM pg_class WHERE relname = 'pg_class' AND try_lock_keys('{short}')",
     "DO $$ DECLARE r record; BEGIN FOR r IN SELECT try_lock_keys('{short}') LOOP PERFORM pg_sleep(0); END LOOP; END $$",
+    "BEGIN; CALL acquire_keys('{short}'); COMMIT",
+    "CALL acquire_keys('{short}'); SELECT 1",
+    "DO $$ BEGIN CALL acquire_keys('{short}'); END $$",
+    "CALL acquire_keys('{short}', session => true)",
     "DO $$ DECLARE c CURSOR FOR SELECT lock_keys('{short}'); r record; BEGIN OPEN c; FETCH c INTO r; END $$",
 ])
 def test_a_lock_that_serves_something_is_not_warned_of(session, statement):
@@ -82,6 +93,15 @@ def test_a_function_that_locks_and_works_is_not_warned_of(session):
         CREATE OR REPLACE FUNCTION pg_temp.works() RETURNS boolean LANGUAGE plpgsql AS $$
         BEGIN PERFORM lock_keys('{short}'); RETURN holds_keys('{short}'); END $$""")
     assert session.execute("SELECT pg_temp.works()").fetchone() == (True,)
+    assert session.notices == []
+
+
+@pytest.mark.parametrize("language, body", [
+    ("sql", "CALL acquire_keys('{short}'); SELECT 1"), ("plpgsql", "BEGIN CALL acquire_keys('{short}'); END"),
+])
+def test_a_procedure_that_locks_and_works_is_not_warned_of(session, language, body):
+    session.execute(f"CREATE PROCEDURE pg_temp.works(keys text[]) LANGUAGE {language} AS $${body}$$")
+    session.execute("CALL pg_temp.works('{short}')")
     assert session.notices == []
 
 
@@ -111,10 +131,11 @@ def test_a_lock_that_was_refused_is_not_warned_of(connect, session):
     assert session.notices == ["25P01"]
 
 
-def test_the_first_statement_of_a_pipeline_is_not_warned_of(session):
+@pytest.mark.parametrize("statement", ["SELECT lock_keys(%s)", "CALL acquire_keys(%s)"])
+def test_the_first_statement_of_a_pipeline_is_not_warned_of(session, statement):
     """There is no transaction block in it, yet the transaction goes on with the next statement."""
     with session.pipeline():
-        session.execute("SELECT lock_keys(%s)", [["short"]])
+        session.execute(statement, [["short"]])
         held = session.execute("SELECT holds_keys(%s)", [["short"]])
     assert held.fetchone() == (True,)
     assert session.notices == []

@@ -7,12 +7,13 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from scene import held_keys, pid_of
+from scene import answer, held_keys, pid_of, statement_of
 
 FUNCTIONS = {
     "advisory_key": [],
     "try_lock_keys": ["timeout", "shared", "session"],
     "lock_keys": ["timeout", "shared", "session"],
+    "acquire_keys": ["timeout", "shared", "session"],
     "claim_keys": ["wanted", "shared", "session"],
     "unlock_keys": ["shared"],
     "release_keys": ["shared"],
@@ -34,6 +35,7 @@ CONTRACT = {
     "advisory_key": ARGUMENTS,
     "try_lock_keys": ARGUMENTS | LOCKING,
     "lock_keys": ARGUMENTS | LOCKING | {"55P03"},
+    "acquire_keys": ARGUMENTS | LOCKING | {"55P03"},
     "claim_keys": ARGUMENTS | LOCKING,
     "unlock_keys": ARGUMENTS,
     "release_keys": ARGUMENTS,
@@ -74,7 +76,7 @@ def random_argument(rng, name):
 
 def random_call(rng, function):
     names = [name for name in FUNCTIONS[function] if rng.random() < 0.6]
-    statement = f"SELECT {function}(%s" + "".join(f", {name} => %s" for name in names) + ")"
+    statement = statement_of(function, "%s" + "".join(f", {name} => %s" for name in names))
     return statement, [random_array(rng), *(random_argument(rng, name) for name in names)]
 
 
@@ -102,7 +104,7 @@ def test_random_arguments_give_an_answer_or_an_error_of_the_contract(connect, fu
         before = held_keys(observer, pid_of(session))
         session.execute("BEGIN")
         try:
-            outcome = session.execute(statement, parameters).fetchone()[0]
+            outcome = answer(session.execute(statement, parameters))
         except psycopg.Error as error:
             outcome = error.sqlstate
             assert outcome in CONTRACT[function] | {STATEMENT_TIMEOUT}, (statement, parameters, error)
@@ -133,7 +135,7 @@ def test_text_that_means_nothing_is_refused_as_any_other(connect, function):
     other.execute("SELECT lock_keys('{a,b}', session => true)")
     for _ in range(400):
         names = [name for name in FUNCTIONS[function] if rng.random() < 0.6]
-        statement = f"SELECT {function}(%s" + "".join(f", {name} => %s" for name in names) + ")"
+        statement = statement_of(function, "%s" + "".join(f", {name} => %s" for name in names))
         texts = [rng.choice(TEXTS) for _ in range(len(names) + 1)]
         try:
             session.execute(statement, texts)

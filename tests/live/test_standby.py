@@ -3,12 +3,12 @@
 import psycopg
 import pytest
 
-from scene import Background, connections, wait_until
+from scene import PORTABLE, Background, connections, pid_of, statement_of, wait_until, wait_until_waiting
 from server import Server
 
 CALLS = [
-    f"SELECT {function}('{{on,standby}}', session => {session}{timeout})"
-    for function in ("lock_keys", "try_lock_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
+    statement_of(function, f"'{{on,standby}}', session => {session}{timeout}")
+    for function in ("lock_keys", "try_lock_keys", "acquire_keys") for session in ("true", "false") for timeout in ("", ", timeout => '1s'")
 ] + [
     "SELECT lock_slot('{on,standby}', 1)", "SELECT try_lock_slot('{on,standby}', 1, session => true)",
     "SELECT claim_keys('{on,standby}')",
@@ -19,7 +19,9 @@ CALLS = [
 def standby():
     primary = Server(max_wal_senders=5, wal_level="replica")
     try:
-        follower = primary.standby()
+        # What the primary has cleaned up is cleaned up here at once, whoever still needs it.
+        follower = primary.standby(max_standby_streaming_delay="0")
+        follower.primary = primary
         try:
             yield follower
         finally:
@@ -64,6 +66,34 @@ def test_with_the_setting_it_excludes_others_on_the_standby(connect):
     assert other.execute("SELECT try_lock_keys('{on,standby}', timeout => '20ms')").fetchone() == (False,)
     assert db.execute("SELECT release_keys('{on,standby}')").fetchone() == (1,)
     assert other.execute("SELECT try_lock_keys('{on,standby}', timeout => '20ms')").fetchone() == (True,)
+
+
+@pytest.mark.parametrize("statement", ["SELECT lock_keys('{on,standby}')", "CALL acquire_keys('{on,standby}')"])
+def test_who_waits_without_a_snapshot_is_in_nobodys_way(standby, connect, statement):
+    db, holder = connect(), connect()
+    for session in (db, holder):
+        session.execute("SET advisory_keys.standby_locks = on")
+    with standby.primary.connect() as primary:
+        primary.execute("DROP TABLE IF EXISTS litter; CREATE TABLE litter AS SELECT 1 AS n")
+
+        def caught_up():
+            lsn = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
+            wait_until(lambda: holder.execute("SELECT pg_last_wal_replay_lsn() >= %s", lsn).fetchone()[0], "the standby has it all")
+
+        caught_up()
+        holder.execute("SELECT lock_keys('{on,standby}', session => true)")
+        call = Background(db, statement)
+        wait_until_waiting(holder, pid_of(db))
+        primary.execute("DELETE FROM litter")
+        primary.execute("VACUUM litter")
+        caught_up()
+    if statement.startswith("CALL") and not PORTABLE:
+        wait_until_waiting(holder, pid_of(db))
+        holder.execute("SELECT release_keys('{on,standby}')")
+        call.result()
+    else:
+        with pytest.raises(psycopg.errors.SerializationFailure, match="conflict with recovery"):
+            call.result()
 
 
 def test_with_the_setting_a_slot_is_waited_for_and_handed_on(connect):

@@ -53,6 +53,21 @@ def test_a_statement_that_locks_at_session_level_and_does_no_more_has_none(conne
     assert warnings == []
 
 
+@pytest.mark.parametrize("isolation, expected", [("read committed", []), ("repeatable read", [OLD_SNAPSHOT])])
+def test_a_procedure_is_warned_of_where_it_keeps_an_old_snapshot(connect, warned, isolation, expected):
+    db, warnings = warned
+    db.execute(f"BEGIN ISOLATION LEVEL {isolation}")
+    after_waiting(connect, db, "CALL acquire_keys('{warned}')")
+    assert warnings == expected
+
+
+def test_a_procedure_that_locks_at_session_level_and_does_no_more_has_none(connect, warned):
+    db, warnings = warned
+    db.execute("SET default_transaction_isolation = 'repeatable read'")
+    after_waiting(connect, db, "CALL acquire_keys('{warned}', session => true)")
+    assert warnings == []
+
+
 @pytest.mark.parametrize("timeout", ["'0'", "'20ms'"])
 def test_session_locks_warns_of_what_is_granted(connect, warned, timeout):
     db, warnings = warned

@@ -20,7 +20,7 @@ use crate::locks::slots::search::{self, Verdict};
 use crate::locks::slots::waits::Ticket;
 use crate::locks::slots::wake;
 use crate::locks::timeout::{Deadline, Remaining, Timeout};
-use crate::locks::wait::{context_line, session_lock_timeout, wait_in_context, with_error_context};
+use crate::locks::wait::{context_line, session_lock_timeout, wait, with_error_context};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
@@ -119,7 +119,7 @@ impl Held {
     ) -> Option<Self> {
         let mode = mode.into();
         let held = lock.try_acquire(mode, Level::Transaction) != Attempt::NotAvailable
-            || wait_in_context(&lock, mode, Level::Transaction, deadline, context);
+            || wait(&lock, mode, Level::Transaction, deadline, context, || ());
         held.then(|| Self { lock, mode })
     }
 
@@ -158,7 +158,7 @@ impl Call<'_> {
         let attempt = match self.lock.try_acquire(Mode::Shared, level) {
             Attempt::NotAvailable => {
                 let context = self.context();
-                wait_in_context(&self.lock, Mode::Shared.into(), level, Deadline::NEVER, &context);
+                wait(&self.lock, Mode::Shared, level, Deadline::NEVER, &context, || ());
                 Attempt::Taken
             }
             attempt => attempt,
@@ -204,7 +204,7 @@ impl Call<'_> {
         // Exclusive lockers are kept out by now, and Postgres lets us pass those who wait for us.
         let level = self.request.level;
         if self.lock.try_acquire(Mode::Shared, level) == Attempt::NotAvailable
-            && !wait_in_context(&self.lock, Mode::Shared.into(), level, deadline, context)
+            && !wait(&self.lock, Mode::Shared, level, deadline, context, || ())
         {
             return None;
         }

@@ -3,7 +3,7 @@
 -- One signature for each name.
 SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
 FROM pg_proc
-WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
+WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'acquire_keys', 'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
     'advisory_key_name', 'try_lock_slot', 'lock_slot', 'unlock_slot', 'slots_held')
 ORDER BY proname;
 
@@ -12,7 +12,7 @@ ORDER BY proname;
 SELECT proname, provolatile AS volatile, proparallel AS parallel, proisstrict AS strict, procost AS cost, prokind AS kind,
     proretset AS set, prosecdef AS definer, proleakproof AS leakproof
 FROM pg_proc
-WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
+WHERE proname IN ('advisory_key', 'try_lock_keys', 'lock_keys', 'acquire_keys', 'claim_keys', 'unlock_keys', 'release_keys', 'holds_keys', 'keys_available',
     'advisory_key_name', 'try_lock_slot', 'lock_slot', 'unlock_slot', 'slots_held')
 ORDER BY proname;
 
