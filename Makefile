@@ -64,6 +64,9 @@ package-check:
 	@scripts/package-check.sh
 
 clean:
-	$${CARGO:-cargo} clean
+	rm -rf "$${CARGO_TARGET_DIR:-target}"
+
+# Each does one thing after the other; make all install with -j would install what was there before.
+.NOTPARALLEL:
 
 .PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture miri fuzz bench package package-check clean

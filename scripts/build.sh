@@ -15,6 +15,7 @@ there=$("$CARGO" --version | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
   die "$PG_CONFIG has no server headers: install those of Postgres $MAJOR (Debian: postgresql-server-dev-$MAJOR)"
 
 case $(uname) in Darwin) built=libadvisory_keys.dylib ;; *) built=libadvisory_keys.so ;; esac
+set -f
 # shellcheck disable=SC2086 # options, by blanks
 if ! PGRX_PG_CONFIG_PATH=$PG_CONFIG "$CARGO" build --release --lib --locked ${CARGO_FLAGS:-} --no-default-features --features "pg$MAJOR" \
   --target-dir "$TARGET"; then

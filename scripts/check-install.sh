@@ -46,6 +46,9 @@ touch "$root$extensions/another.control"
 files | expect "make uninstall" "600 $extensions/another.control"
 
 refused "nothing is built for Postgres" env CARGO_TARGET_DIR="$work/target" "${install[@]}" install
+mkdir -p "$work/target/pg$(major_of "$PG_CONFIG")"
+touch -d 2000-01-01 "$work/target/pg$(major_of "$PG_CONFIG")/$(basename "$(built_library)")"
+refused "is older than its sources" env CARGO_TARGET_DIR="$work/target" "${install[@]}" install
 refused "nowhere/pg_config is not there" make PG_CONFIG=nowhere/pg_config
 # What a fake answers stands in the variables that it is called with.
 # shellcheck disable=SC2016

@@ -18,9 +18,11 @@ if [ "${1:-}" = uninstall ]; then
 fi
 
 [ -f "$LIBRARY" ] || die "nothing is built for Postgres $MAJOR: run 'make PG_CONFIG=$PG_CONFIG' first"
+[ -z "$(find src Cargo.toml Cargo.lock -type f -newer "$LIBRARY")" ] ||
+  die "$LIBRARY is older than its sources: run 'make PG_CONFIG=$PG_CONFIG' first"
 install -d "$libraries" "$extensions"
-# Removed first: a server that runs has it mapped.
-rm -f "$libraries/${LIBRARY##*/}"
-install -m 755 "$LIBRARY" "$libraries/"
+# In one step: a server that runs has the old one mapped, and another may start now.
+install -m 755 "$LIBRARY" "$libraries/${LIBRARY##*/}.new"
+mv -f "$libraries/${LIBRARY##*/}.new" "$libraries/${LIBRARY##*/}"
 install -m 644 advisory_keys.control sql/advisory_keys--*.sql "$extensions/"
 echo "installed advisory_keys into $libraries and $extensions"

@@ -76,4 +76,4 @@ for major in $(majors); do
 done
 rm -f "$PACKAGES"/*.zip
 git archive --format=zip --prefix="$NAME-$VERSION/" --output="$PACKAGES/$NAME-$VERSION.zip" HEAD
-(cd "$PACKAGES" && sha256sum -- *.deb *.tar.gz *.zip >SHA256SUMS && ls -l)
+(cd "$PACKAGES" && sha256sum -- *"$VERSION"[-.]* >SHA256SUMS && ls -l)

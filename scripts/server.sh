@@ -13,7 +13,7 @@ as_server_user() {
 }
 
 # start_server DIR [setting=value …]: a new, empty server in DIR, in the place of the one before; only on a
-# Unix socket in DIR. Sets PGHOST, PGPORT and PGUSER for it.
+# Unix socket in DIR, which asks for no password, and so is for its own user and root alone. Sets PGHOST, PGPORT and PGUSER for it.
 start_server() {
   local dir=$1 bin setting
   shift
@@ -23,7 +23,7 @@ start_server() {
   rm -rf "${dir:?}"/{data,server.log}
   if is_root; then chown postgres "$dir"; fi
   as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
-  for setting in listen_addresses= fsync=off "$@"; do
+  for setting in listen_addresses= unix_socket_permissions=0700 fsync=off "$@"; do
     printf '%s\n' "${setting%%=*} = '${setting#*=}'"
   done | as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null
   export PGHOST=$dir PGPORT=5432 PGUSER=postgres PGDATABASE=postgres

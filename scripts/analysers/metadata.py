@@ -33,6 +33,7 @@ def check_versions():
     meta = json.loads(text("META.json"))
     version = found(r'^version = "(.*)"$', "Cargo.toml")
     versions = {
+        "Cargo.lock": found(r'^name = "advisory_keys"\nversion = "(.*)"$', "Cargo.lock"),
         "META.json": meta["version"],
         "META.json, provides": meta["provides"]["advisory_keys"]["version"],
         "the head of sql/portable.sql": found(r"\A-- advisory_keys ([^ ,]+), portable edition", "sql/portable.sql"),

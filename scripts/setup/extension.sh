@@ -2,14 +2,18 @@
 # shellcheck shell=bash
 
 build_extension() {
-  make --no-print-directory -C "$PROJECT" PG_CONFIG="$PG_CONFIG"
+  env -u DESTDIR -u MAKEFLAGS make --no-print-directory -C "$PROJECT" PG_CONFIG="$PG_CONFIG"
 }
 
-# What build_extension made, to where PG_CONFIG looks for extensions.
+# What build_extension made, to where PG_CONFIG looks for extensions; not over what a package brought.
 install_extension() {
-  local as=()
+  local as=() library
+  library=$("$PG_CONFIG" --pkglibdir)/advisory_keys.so
+  if [ -e "$library" ] && dpkg -S "$library" >/dev/null 2>&1; then
+    die "$library belongs to a package: remove that ($(dpkg -S "$library" | cut -d: -f1)), or set PG_CONFIG to that of another Postgres"
+  fi
   [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ] || as=(as_root)
-  "${as[@]}" make --no-print-directory -C "$PROJECT" install PG_CONFIG="$PG_CONFIG" ${CARGO_TARGET_DIR:+CARGO_TARGET_DIR="$CARGO_TARGET_DIR"}
+  "${as[@]}" env -u DESTDIR -u MAKEFLAGS make --no-print-directory -C "$PROJECT" install PG_CONFIG="$PG_CONFIG" ${CARGO_TARGET_DIR:+CARGO_TARGET_DIR="$CARGO_TARGET_DIR"}
 }
 
 # The library that build_extension made.

@@ -128,7 +128,11 @@ bring_postgres_packages() (
 sources_of_suite() {
   awk -v suite="$1" '
     BEGIN { RS = ""; ORS = "\n\n" }
-    /(^|\n)URIs: *[^ \n]*\/debian\/? *(\n|$)/ { sub(/\nSuites:[^\n]*/, "\nSuites: " suite); print; exit }' < <(
+    /(^|\n)URIs: *[^ \n]*\/debian\/? *(\n|$)/ && /(^|\n)Components:[^\n]* main( |\n|$)/ && !/(^|\n)Enabled: *no/ {
+      match($0, /(^|\n)Suites:[^\n]*/)
+      print substr($0, 1, RSTART - 1) (RSTART > 1 ? "\n" : "") "Suites: " suite substr($0, RSTART + RLENGTH)
+      exit
+    }' < <(
     # shellcheck disable=SC2016 # an address of sed
     sed -s '$G' /etc/apt/sources.list.d/*.sources 2>/dev/null
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |

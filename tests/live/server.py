@@ -48,7 +48,8 @@ class Server:
             subprocess.run(["chown", "postgres", self._folder], check=True)
 
     def _configure(self, **settings):
-        settings = {"unix_socket_directories": self._folder, **settings}
+        # It asks for no password, so nobody else on the machine may connect.
+        settings = {"unix_socket_directories": self._folder, "unix_socket_permissions": "0700", **settings}
         lines = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
         with open(os.path.join(self._data, "postgresql.conf"), "a", encoding="utf-8") as file:
             file.write(lines)

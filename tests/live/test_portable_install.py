@@ -21,7 +21,8 @@ from scene import (
 pytestmark = pytest.mark.skipif(not PORTABLE, reason="the extension is installed by Postgres")
 
 FILE = PORTABLE_SQL.read_text(encoding="utf-8")
-OF_0_1_0 = pathlib.Path(__file__).parents[1] / "portable" / "released" / "portable-0.1.0.sql"
+RELEASED = {file.stem.removeprefix("portable-"): file for file in (pathlib.Path(__file__).parents[1] / "portable" / "released").glob("portable-*.sql")}
+OF_0_1_0 = RELEASED["0.1.0"]
 INSTALL = ["ADVISORY-KEYS", "install"]
 
 OURS = """
@@ -345,10 +346,10 @@ def test_the_upgrade_from_0_1_0_leaves_what_a_new_installation_leaves(connect, o
     assert db.execute(OURS).fetchone() == (0,)
 
 
-@pytest.fixture(params=["0.1.0", "this version"])
+@pytest.fixture(params=[*RELEASED, "this version"])
 def installed(request):
-    """A database with 0.1.0, or with this version."""
-    file = OF_0_1_0 if request.param == "0.1.0" else PORTABLE_SQL
+    """A database with a released version, or with this one."""
+    file = RELEASED.get(request.param, PORTABLE_SQL)
     with scratch_database("installed", install=lambda db: db.execute(file.read_text(encoding="utf-8"))) as name:
         yield name
 

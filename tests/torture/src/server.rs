@@ -28,6 +28,7 @@ pub struct Server {
 /// table that can be filled.
 const SETTINGS: &str = "
 listen_addresses = ''
+unix_socket_permissions = 0700
 fsync = off
 max_connections = 80
 max_prepared_transactions = 10
