@@ -6,7 +6,7 @@ import re
 import psycopg
 import pytest
 
-from scene import Background, connections, pid_of, wait_until_waiting
+from scene import Background, connections, pid_of, scratch_database, wait_until_waiting
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "limits.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"### (.+?)\n.*?```sql\n(.+?)```", PAGE, re.DOTALL))
@@ -14,8 +14,9 @@ FUNCTION = re.search(r"```sql\n(CREATE FUNCTION may_export.+?)```", PAGE, re.DOT
 
 
 @pytest.fixture
-def session(database):
-    with connections(lambda: psycopg.connect(dbname=database, autocommit=True)) as connect:
+def session():
+    """A factory of sessions, in a database of their own."""
+    with scratch_database("limits") as name, connections(lambda: psycopg.connect(dbname=name, autocommit=True)) as connect:
         yield connect
 
 
