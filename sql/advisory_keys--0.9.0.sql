@@ -77,6 +77,16 @@ STRICT VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'advisory_lock_entries_wrapper';
 
+CREATE FUNCTION "claim_keys"(
+  "keys" text[],
+  "wanted" INT DEFAULT 1,
+  "shared" bool DEFAULT false,
+  "session" bool DEFAULT false
+) RETURNS integer[]
+VOLATILE PARALLEL RESTRICTED COST 10000
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'claim_keys_wrapper';
+
 CREATE FUNCTION "holds_keys"(
   "keys" text[],
   "shared" bool DEFAULT false
@@ -184,6 +194,9 @@ COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
 
 COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
 'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
+
+COMMENT ON FUNCTION claim_keys(text[], integer, boolean, boolean) IS
+'lock the first names that are free, one in each row, as many as are wanted and without waiting; the numbers of their rows, from 1. Skips what this session holds. At transaction level unless session => true';
 
 COMMENT ON FUNCTION unlock_keys(text[], boolean) IS
 'release one session-level hold of each name; false, with a warning for each, when some were not held so';
