@@ -25,10 +25,10 @@ class Client:
         self._process = subprocess.Popen(
             shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
 
-    def ask(self, command, *parts, milliseconds=None):
+    def ask(self, command, *parts, number=None):
         words = [command]
-        if milliseconds is not None:
-            words.append(str(milliseconds))
+        if number is not None:
+            words.append(str(number))
         words += [part.encode().hex() or "-" for part in parts]
         ended = threading.Timer(PATIENCE, self._process.kill)
         ended.start()
@@ -73,15 +73,56 @@ def check_alone(client, other):
     expect("lock", "true", other.ask("try", *name))
     expect("lock again in the same transaction", "true", other.ask("try", *name))
     begun = time.monotonic()
-    expect("a wait in vain", "false", client.ask("wait", *name, milliseconds=200))
+    expect("a wait in vain", "false", client.ask("wait", *name, number=200))
     if not 0.2 <= time.monotonic() - begun < 10:
         raise AssertionError(f"a wait of 200 ms took {time.monotonic() - begun:.3f} s")
     client.ask("commit")
     expect("the SQLSTATE of a refusal", "55P03", client.ask("fail", *name))
     expect("the SQLSTATE of a name without parts", "22023", client.ask("fail"))
     other.ask("commit")
-    expect("a wait for a free lock", "true", client.ask("wait", *name, milliseconds=200))
+    expect("a wait for a free lock", "true", client.ask("wait", *name, number=200))
     client.ask("commit")
+
+
+def check_slots(client, twin, third):
+    """Two slots are for two sessions; the third is refused until one of them commits."""
+    name = ["slots", client.name, "", "ä 🔒"]
+    for session in (client, twin):
+        expect("a slot", "true", session.ask("slot", *name, number=2))
+    expect(f"the third of two slots, {third.name}", "false", third.ask("slot", *name, number=2))
+    third.ask("commit")
+    client.ask("commit")
+    expect(f"a slot that was given back, {third.name}", "true", third.ask("slot", *name, number=2))
+    third.ask("commit")
+    expect("the only slot, taken with two", "false", client.ask("slot", *name, number=1))
+    client.ask("commit")
+    twin.ask("commit")
+
+
+def check_claims(client, twin):
+    """Each part is a name; nobody gets what somebody has, nor what they have themselves."""
+    names = [f"claims-{client.name}", "", 'ä 🔒 {"\\,}', "NULL"]
+    expect("the first name", "{1}", client.ask("claim", *names, number=1))
+    expect("the next two", "{2,3}", twin.ask("claim", *names, number=2))
+    expect("what is left", "{4}", client.ask("claim", *names, number=2))
+    expect("nothing", "{}", twin.ask("claim", *names, number=1))
+    expect("a claimed name", "false", twin.ask("try", names[0]))
+    client.ask("commit")
+    for name in names[1:3]:
+        expect("a claimed name", "false", client.ask("try", name))
+    client.ask("commit")
+    expect("the names of the other one's commit", "{1,4}", twin.ask("claim", *names, number=4))
+    twin.ask("commit")
+
+
+def check_acquire(client, twin):
+    """CALL has no result; what it locked is locked until the end of the transaction."""
+    name = ["acquire", client.name, "", "ä 🔒"]
+    expect("CALL acquire_keys", "ok", client.ask("acquire", *name))
+    expect("a lock that was acquired", "false", twin.ask("try", *name))
+    client.ask("commit")
+    expect("a lock after the commit", "true", twin.ask("try", *name))
+    twin.ask("commit")
 
 
 def check_pair(holder, second):
@@ -111,11 +152,14 @@ def main():
             return False
 
     width = max(len(client.name) for client in clients)
-    for client, twin in zip(clients, twins):
+    for client, twin, third in zip(clients, twins, clients[1:] + clients[:1]):
         drivers = {}
         fine = (attempt(client.name, lambda: drivers.update({client: client.ask("driver")}))
                 and attempt(client.name, check_vectors, client)
-                and attempt(client.name, check_alone, client, twin))
+                and attempt(client.name, check_alone, client, twin)
+                and attempt(client.name, check_slots, client, twin, third)
+                and attempt(client.name, check_claims, client, twin)
+                and attempt(client.name, check_acquire, client, twin))
         print(f"  {client.name:{width}}  {drivers.get(client, '?'):28}  {'ok' if fine else 'FAILED'}", flush=True)
 
     print(f"\nRow holds, column is refused and then served ({len(VECTORS)} vectors each):\n")

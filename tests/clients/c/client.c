@@ -45,21 +45,24 @@ own_key(char **parts, int count)
 	return (int64_t) key;
 }
 
+/* One name; or, if nested, as many as there are parts. */
 static char *
-array_literal(char **parts, int count)
+array_literal(char **parts, int count, bool nested)
 {
 	size_t		size = 3;
 	char	   *literal,
 			   *to;
 
 	for (int i = 0; i < count; i++)
-		size += 2 * strlen(parts[i]) + 3;
+		size += 2 * strlen(parts[i]) + 5;
 	to = literal = malloc(size);
 	*to++ = '{';
 	for (int i = 0; i < count; i++)
 	{
 		if (i > 0)
 			*to++ = ',';
+		if (nested)
+			*to++ = '{';
 		*to++ = '"';
 		for (const char *from = parts[i]; *from; from++)
 		{
@@ -68,6 +71,8 @@ array_literal(char **parts, int count)
 			*to++ = *from;
 		}
 		*to++ = '"';
+		if (nested)
+			*to++ = '}';
 	}
 	strcpy(to, "}");
 	return literal;
@@ -120,11 +125,13 @@ run(const char *statement)
 	PQclear(result);
 }
 
-/* Prints the first column of the only row, or the SQLSTATE of an error after a rollback. */
+/* Prints the first column of the only row, "ok" without rows, or the SQLSTATE of an error after a rollback. */
 static void
 print_result(PGresult *result)
 {
-	if (PQresultStatus(result) != PGRES_TUPLES_OK)
+	if (PQresultStatus(result) == PGRES_COMMAND_OK)
+		printf("ok");
+	else if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
 		printf("%s", PQresultErrorField(result, PG_DIAG_SQLSTATE));
 		run("ROLLBACK");
@@ -184,7 +191,10 @@ from_hex(char *word)
 static void
 answer(const char *command, char **words, int count)
 {
-	bool		wait = strcmp(command, "wait") == 0;
+	bool		wait = strcmp(command, "wait") == 0,
+				slot = strcmp(command, "slot") == 0,
+				claim = strcmp(command, "claim") == 0,
+				numbered = wait || slot || claim;
 	char		timeout[40] = "",
 				key[40];
 	char	   *parts[MAX_PARTS];
@@ -193,10 +203,10 @@ answer(const char *command, char **words, int count)
 
 	if (wait)
 		snprintf(timeout, sizeof(timeout), "%sms", words[0]);
-	for (int i = wait ? 1 : 0; i < count; i++)
+	for (int i = numbered ? 1 : 0; i < count; i++)
 		parts[n++] = from_hex(words[i]);
-	parameters[0] = array_literal(parts, n);
-	parameters[1] = timeout;
+	parameters[0] = array_literal(parts, n, claim);
+	parameters[1] = wait ? timeout : numbered ? words[0] : NULL;
 	snprintf(key, sizeof(key), "%" PRId64, own_key(parts, n));
 
 	if (strcmp(command, "driver") == 0)
@@ -219,6 +229,12 @@ answer(const char *command, char **words, int count)
 			print_one("SELECT try_lock_keys($1)", 1, parameters);
 		else if (wait)
 			print_one("SELECT try_lock_keys($1, timeout => $2)", 2, parameters);
+		else if (slot)
+			print_one("SELECT try_lock_slot($1, $2)", 2, parameters);
+		else if (claim)
+			print_one("SELECT claim_keys($1, wanted => $2)", 2, parameters);
+		else if (strcmp(command, "acquire") == 0)
+			print_one("CALL acquire_keys($1)", 1, parameters);
 		else if (strcmp(command, "fail") == 0)
 			print_one("SELECT lock_keys($1, timeout => '0')", 1, parameters);
 		else

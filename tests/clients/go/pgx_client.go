@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgconn"
@@ -52,10 +51,23 @@ func (c *pgxClient) integer(key int64) bool {
 	return c.lock("SELECT pg_try_advisory_xact_lock($1)", key)
 }
 
-func (c *pgxClient) wait(milliseconds string, parts []string) bool {
-	timeout, err := strconv.Atoi(milliseconds)
+func (c *pgxClient) wait(milliseconds int, parts []string) bool {
+	return c.lock("SELECT try_lock_keys($1, timeout => $2)", parts, time.Duration(milliseconds)*time.Millisecond)
+}
+
+func (c *pgxClient) slot(slots int, parts []string) bool {
+	return c.lock("SELECT try_lock_slot($1, $2)", parts, slots)
+}
+
+func (c *pgxClient) claim(wanted int, names [][]string) (rows []int32) {
+	query := "SELECT claim_keys($1, wanted => $2)"
+	check(c.begin().QueryRow(background, query, names, wanted).Scan(&rows))
+	return
+}
+
+func (c *pgxClient) acquire(parts []string) {
+	_, err := c.begin().Exec(background, "CALL acquire_keys($1)", parts)
 	check(err)
-	return c.lock("SELECT try_lock_keys($1, timeout => $2)", parts, time.Duration(timeout)*time.Millisecond)
 }
 
 func (c *pgxClient) fail(parts []string) string {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 
 	"github.com/lib/pq"
@@ -46,8 +47,23 @@ func (c *pqClient) integer(key int64) bool {
 	return c.lock("SELECT pg_try_advisory_xact_lock($1)", key)
 }
 
-func (c *pqClient) wait(milliseconds string, parts []string) bool {
-	return c.lock("SELECT try_lock_keys($1, timeout => $2)", pq.Array(parts), milliseconds+"ms")
+func (c *pqClient) wait(milliseconds int, parts []string) bool {
+	return c.lock("SELECT try_lock_keys($1, timeout => $2)", pq.Array(parts), fmt.Sprintf("%dms", milliseconds))
+}
+
+func (c *pqClient) slot(slots int, parts []string) bool {
+	return c.lock("SELECT try_lock_slot($1, $2)", pq.Array(parts), slots)
+}
+
+func (c *pqClient) claim(wanted int, names [][]string) (rows []int32) {
+	query := "SELECT claim_keys($1, wanted => $2)"
+	check(c.begin().QueryRow(query, pq.Array(names), wanted).Scan(pq.Array(&rows)))
+	return
+}
+
+func (c *pqClient) acquire(parts []string) {
+	_, err := c.begin().Exec("CALL acquire_keys($1)", pq.Array(parts))
+	check(err)
 }
 
 func (c *pqClient) fail(parts []string) string {

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -31,21 +32,30 @@ type client interface {
 	keys(parts []string) []any
 	try(parts []string) bool
 	integer(key int64) bool
-	wait(milliseconds string, parts []string) bool
+	wait(milliseconds int, parts []string) bool
+	slot(slots int, parts []string) bool
+	claim(wanted int, names [][]string) []int32
+	acquire(parts []string)
 	fail(parts []string) string
 	commit()
 }
 
 func answer(c client, command string, words []string) any {
-	milliseconds := ""
-	if command == "wait" {
-		milliseconds, words = words[0], words[1:]
+	number := 0
+	switch command {
+	case "wait", "slot", "claim":
+		var err error
+		number, err = strconv.Atoi(words[0])
+		check(err)
+		words = words[1:]
 	}
 	parts := []string{}
+	names := [][]string{}
 	for _, word := range words {
 		part, err := hex.DecodeString(strings.TrimPrefix(word, "-"))
 		check(err)
 		parts = append(parts, string(part))
+		names = append(names, []string{string(part)})
 	}
 	switch command {
 	case "driver":
@@ -57,7 +67,15 @@ func answer(c client, command string, words []string) any {
 	case "integer":
 		return c.integer(ownKey(parts))
 	case "wait":
-		return c.wait(milliseconds, parts)
+		return c.wait(number, parts)
+	case "slot":
+		return c.slot(number, parts)
+	case "claim":
+		rows := strings.Trim(fmt.Sprint(c.claim(number, names)), "[]")
+		return "{" + strings.ReplaceAll(rows, " ", ",") + "}"
+	case "acquire":
+		c.acquire(parts)
+		return "ok"
 	case "fail":
 		return c.fail(parts)
 	case "commit":

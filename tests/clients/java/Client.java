@@ -6,6 +6,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.sql.Array;
+import java.sql.CallableStatement;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -14,9 +15,14 @@ import java.sql.SQLException;
 import java.sql.Types;
 import java.util.Arrays;
 import java.util.HexFormat;
+import java.util.Set;
+import java.util.stream.Collectors;
 import org.postgresql.PGStatement;
 
 public class Client {
+    /** The commands with a number before the parts. */
+    private static final Set<String> NUMBERED = Set.of("wait", "slot", "claim");
+
     private final Connection connection;
 
     Client(Connection connection) {
@@ -32,9 +38,8 @@ public class Client {
     private Object one(String query, Object... arguments) throws SQLException {
         try (PreparedStatement statement = connection.prepareStatement(query)) {
             for (int i = 0; i < arguments.length; i++) {
-                if (arguments[i] instanceof String[] parts) {
-                    Array array = connection.createArrayOf("text", parts);
-                    statement.setArray(i + 1, array);
+                if (arguments[i] instanceof Object[] array) {
+                    statement.setArray(i + 1, connection.createArrayOf("text", array));
                 } else {
                     statement.setObject(i + 1, arguments[i]);
                 }
@@ -59,7 +64,7 @@ public class Client {
     }
 
     private Object answer(String command, String[] words) throws Exception {
-        int first = command.equals("wait") ? 1 : 0;
+        int first = NUMBERED.contains(command) ? 1 : 0;
         String[] parts = Arrays.stream(words).skip(first)
             .map(word -> word.equals("-") ? "" : new String(HexFormat.of().parseHex(word), StandardCharsets.UTF_8))
             .toArray(String[]::new);
@@ -79,6 +84,19 @@ public class Client {
                 return one("SELECT pg_try_advisory_xact_lock(?)", ownKey(parts));
             case "wait":
                 return one("SELECT try_lock_keys(?, timeout => ?::interval)", parts, words[0] + "ms");
+            case "slot":
+                return one("SELECT try_lock_slot(?, ?)", parts, Integer.valueOf(words[0]));
+            case "claim":
+                String[][] names = Arrays.stream(parts).map(part -> new String[] {part}).toArray(String[][]::new);
+                Array rows = (Array) one("SELECT claim_keys(?, wanted => ?)", names, Integer.valueOf(words[0]));
+                return Arrays.stream((Integer[]) rows.getArray())
+                    .map(String::valueOf).collect(Collectors.joining(",", "{", "}"));
+            case "acquire":
+                try (CallableStatement call = connection.prepareCall("CALL acquire_keys(?)")) {
+                    call.setArray(1, connection.createArrayOf("text", parts));
+                    call.execute();
+                }
+                return "ok";
             case "fail":
                 try {
                     return one("SELECT lock_keys(?, timeout => '0')", (Object) parts);

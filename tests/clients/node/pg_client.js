@@ -12,9 +12,13 @@ async function one(text, values, name) {
   return rows[0][0];
 }
 
-async function inTransactionOne(text, values) {
+async function begin() {
   if (!inTransaction) await connection.query("BEGIN");
   inTransaction = true;
+}
+
+async function inTransactionOne(text, values) {
+  await begin();
   return one(text, values);
 }
 
@@ -28,6 +32,16 @@ await serve({
   integer: (parts) => inTransactionOne("SELECT pg_try_advisory_xact_lock($1)", [ownKey(parts).toString()]),
   wait: (milliseconds, parts) =>
     inTransactionOne("SELECT try_lock_keys($1, timeout => $2)", [parts, `${milliseconds}ms`]),
+  slot: (slots, parts) => inTransactionOne("SELECT try_lock_slot($1, $2)", [parts, slots]),
+  claim: async (wanted, parts) => {
+    const names = parts.map((part) => [part]);
+    return `{${await inTransactionOne("SELECT claim_keys($1, wanted => $2)", [names, wanted])}}`;
+  },
+  acquire: async (parts) => {
+    await begin();
+    await connection.query("CALL acquire_keys($1)", [parts]);
+    return "ok";
+  },
   fail: async (parts) => {
     try {
       await inTransactionOne("SELECT lock_keys($1, timeout => '0')", [parts]);

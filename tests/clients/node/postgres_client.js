@@ -33,6 +33,22 @@ await serve({
     const [{ locked }] = await sql`SELECT try_lock_keys(${parts}, timeout => ${milliseconds + "ms"}) AS locked`;
     return locked;
   },
+  slot: async (slots, parts) => {
+    await begin();
+    const [{ locked }] = await sql`SELECT try_lock_slot(${parts}, ${slots}) AS locked`;
+    return locked;
+  },
+  claim: async (wanted, parts) => {
+    await begin();
+    const names = parts.map((part) => [part]);
+    const [{ rows }] = await sql`SELECT claim_keys(${names}, wanted => ${wanted}) AS rows`;
+    return `{${rows}}`;
+  },
+  acquire: async (parts) => {
+    await begin();
+    await sql`CALL acquire_keys(${parts})`;
+    return "ok";
+  },
   fail: async (parts) => {
     await begin();
     try {

@@ -8,7 +8,8 @@ function own_key(array $parts): int
 
 function array_literal(array $parts): string
 {
-    return '{' . implode(',', array_map(fn ($part) => '"' . addcslashes($part, '"\\') . '"', $parts)) . '}';
+    $literal = fn ($part) => is_array($part) ? array_literal($part) : '"' . addcslashes($part, '"\\') . '"';
+    return '{' . implode(',', array_map($literal, $parts)) . '}';
 }
 
 // Prepared by the server, with parameters but not prepared, and with the values written into the statement.
@@ -16,20 +17,18 @@ const WAYS = [[], [PDO::PGSQL_ATTR_DISABLE_PREPARES => true], [PDO::ATTR_EMULATE
 
 $pdo = new PDO('pgsql:', options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
 
-$one = function (string $statement, ...$parameters) use ($pdo) {
+$run = function (string $statement, ...$parameters) use ($pdo) {
+    $pdo->inTransaction() || $pdo->beginTransaction();
     $prepared = $pdo->prepare($statement);
     $prepared->execute($parameters);
-    return $prepared->fetchColumn();
+    return $prepared;
 };
-$attempt = function (string $statement, ...$parameters) use ($pdo, $one) {
-    $pdo->inTransaction() || $pdo->beginTransaction();
-    return $one($statement, ...$parameters) ? 'true' : 'false';
-};
+$attempt = fn (string $statement, ...$parameters) => $run($statement, ...$parameters)->fetchColumn() ? 'true' : 'false';
 
 while (($line = fgets(STDIN)) !== false) {
     $words = explode(' ', trim($line));
     $command = array_shift($words);
-    $milliseconds = $command === 'wait' ? array_shift($words) : null;
+    $number = in_array($command, ['wait', 'slot', 'claim']) ? (int) array_shift($words) : null;
     $parts = array_map(fn ($word) => $word === '-' ? '' : hex2bin($word), $words);
     echo match ($command) {
         'driver' => 'PDO_PGSQL ' . PHP_VERSION,
@@ -40,7 +39,12 @@ while (($line = fgets(STDIN)) !== false) {
         }, WAYS)]),
         'try' => $attempt('SELECT try_lock_keys(?)', array_literal($parts)),
         'integer' => $attempt('SELECT pg_try_advisory_xact_lock(?)', own_key($parts)),
-        'wait' => $attempt('SELECT try_lock_keys(?, timeout => ?)', array_literal($parts), "{$milliseconds}ms"),
+        'wait' => $attempt('SELECT try_lock_keys(?, timeout => ?)', array_literal($parts), "{$number}ms"),
+        'slot' => $attempt('SELECT try_lock_slot(?, ?)', array_literal($parts), $number),
+        // The row numbers come as text, too.
+        'claim' => $run('SELECT claim_keys(?, wanted => ?)', array_literal(array_map(fn ($part) => [$part], $parts)), $number)
+            ->fetchColumn(),
+        'acquire' => $run('CALL acquire_keys(?)', array_literal($parts)) ? 'ok' : 'failed',
         'fail' => (function () use ($pdo, $attempt, $parts) {
             try {
                 return $attempt("SELECT lock_keys(?, timeout => '0')", array_literal($parts));

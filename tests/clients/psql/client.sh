@@ -21,6 +21,13 @@ array() {
   (IFS=,; printf 'ARRAY[%s]::text[]' "${parts[*]}")
 }
 
+# Each part as a name of its own.
+names() {
+  local word names=()
+  for word in "$@"; do names+=("$(array "$word")"); done
+  (IFS=,; printf 'ARRAY[%s]' "${names[*]}")
+}
+
 own_key() {
   local word hex=''
   for word in "$@"; do hex+=2d$word; done
@@ -48,6 +55,9 @@ while read -r command words; do
     try) begin; ask "SELECT try_lock_keys($(array "$@"));" | boolean ;;
     integer) begin; ask "SELECT pg_try_advisory_xact_lock($(own_key "$@"));" | boolean ;;
     wait) begin; milliseconds=$1; shift; ask "SELECT try_lock_keys($(array "$@"), timeout => '${milliseconds}ms');" | boolean ;;
+    slot) begin; slots=$1; shift; ask "SELECT try_lock_slot($(array "$@"), $slots);" | boolean ;;
+    claim) begin; wanted=$1; shift; ask "SELECT claim_keys($(names "$@"), wanted => $wanted);" ;;
+    acquire) begin; ask "CALL acquire_keys($(array "$@"));"; echo ok ;;
     fail) begin; ask "SELECT lock_keys($(array "$@"), timeout => '0');" | sed 's/^ERROR:  //'; ask 'ROLLBACK; \unset busy' ;;
     commit) ask 'COMMIT; \unset busy'; echo ok ;;
   esac

@@ -20,10 +20,13 @@ class Client:
     def _run(self, coroutine):
         return self.loop.run_until_complete(coroutine)
 
-    def _one(self, statement, *parameters):
+    def _begin(self):
         if self.transaction is None:
             self.transaction = self.connection.transaction()
             self._run(self.transaction.start())
+
+    def _one(self, statement, *parameters):
+        self._begin()
         return self._run(self.connection.fetchval(statement, *parameters))
 
     def do_key(self, parts):
@@ -35,8 +38,18 @@ class Client:
     def do_integer(self, parts):
         return self._one("SELECT pg_try_advisory_xact_lock($1)", own_key(*parts))
 
-    def wait(self, milliseconds, parts):
+    def do_wait(self, milliseconds, parts):
         return self._one("SELECT try_lock_keys($1, timeout => $2)", parts, timedelta(milliseconds=milliseconds))
+
+    def do_slot(self, slots, parts):
+        return self._one("SELECT try_lock_slot($1, $2)", parts, slots)
+
+    def do_claim(self, wanted, parts):
+        return self._one("SELECT claim_keys($1, wanted => $2)", [[part] for part in parts], wanted)
+
+    def acquire(self, parts):
+        self._begin()
+        self._run(self.connection.execute("CALL acquire_keys($1)", parts))
 
     def do_fail(self, parts):
         try:

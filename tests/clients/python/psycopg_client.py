@@ -28,8 +28,17 @@ class Client:
     def do_integer(self, parts):
         return self._one("SELECT pg_try_advisory_xact_lock(%s)", own_key(*parts))
 
-    def wait(self, milliseconds, parts):
+    def do_wait(self, milliseconds, parts):
         return self._one("SELECT try_lock_keys(%s, timeout => %s)", parts, f"{milliseconds}ms")
+
+    def do_slot(self, slots, parts):
+        return self._one("SELECT try_lock_slot(%s, %s)", parts, slots)
+
+    def do_claim(self, wanted, parts):
+        return self._one("SELECT claim_keys(%s, wanted => %s)", [[part] for part in parts], wanted)
+
+    def acquire(self, parts):
+        self.connection.execute("CALL acquire_keys(%s)", [parts])
 
     def do_fail(self, parts):
         try:

@@ -40,9 +40,18 @@ class Client:
     def do_integer(self, parts):
         return self.session.scalar(select(func.pg_try_advisory_xact_lock(own_key(*parts))))
 
-    def wait(self, milliseconds, parts):
+    def do_wait(self, milliseconds, parts):
         statement = sqlalchemy.text("SELECT try_lock_keys(:parts, timeout => :timeout)")
         return self.session.scalar(statement, {"parts": parts, "timeout": f"{milliseconds}ms"})
+
+    def do_slot(self, slots, parts):
+        return self.session.scalar(select(func.try_lock_slot(parts, slots)))
+
+    def do_claim(self, wanted, parts):
+        return self.session.scalar(select(func.claim_keys([[part] for part in parts], wanted)))
+
+    def acquire(self, parts):
+        self.session.execute(sqlalchemy.text("CALL acquire_keys(:parts)"), {"parts": parts})
 
     def do_fail(self, parts):
         try:

@@ -10,6 +10,7 @@ class Client
   def initialize
     @connection = PG.connect
     @array = PG::TextEncoder::Array.new
+    @integers = PG::TextDecoder::Array.new(elements_type: PG::TextDecoder::Integer.new)
     # With these, arrays can be passed as they are.
     @types = PG::BasicTypeMapForQueries.new(@connection)
     @connection.prepare("key", "SELECT advisory_key($1)")
@@ -35,6 +36,21 @@ class Client
     attempt("SELECT try_lock_keys($1, timeout => $2)", @array.encode(parts), "#{milliseconds}ms")
   end
 
+  def slot(slots, parts) = attempt("SELECT try_lock_slot($1, $2)", @array.encode(parts), slots)
+
+  def claim(wanted, parts)
+    start
+    names = parts.map { |part| [part] }
+    rows = @integers.decode(one("SELECT claim_keys($1, wanted => $2)", @array.encode(names), wanted))
+    "{#{rows.join(",")}}"
+  end
+
+  def acquire(parts)
+    start
+    @connection.exec_params("CALL acquire_keys($1)", [@array.encode(parts)])
+    "ok"
+  end
+
   def fail(parts)
     attempt("SELECT lock_keys($1, timeout => '0')", @array.encode(parts))
   rescue PG::Error => error # PG::LockNotAvailable when refused
@@ -51,8 +67,12 @@ class Client
 
   def one(statement, *parameters) = @connection.exec_params(statement, parameters).getvalue(0, 0)
 
-  def attempt(statement, *parameters)
+  def start
     @connection.exec("BEGIN") if @connection.transaction_status == PG::PQTRANS_IDLE
+  end
+
+  def attempt(statement, *parameters)
+    start
     one(statement, *parameters) == "t"
   end
 end
@@ -61,11 +81,11 @@ client = Client.new
 $stdout.sync = true
 while (line = $stdin.gets)
   command, *words = line.split
-  milliseconds = words.shift if command == "wait"
+  number = words.shift.to_i if %w[wait slot claim].include?(command)
   parts = words.map { |word| word == "-" ? "" : [word].pack("H*").force_encoding("UTF-8") }
   puts case command
        when "driver", "commit" then client.public_send(command)
-       when "wait" then client.wait(milliseconds, parts)
+       when "wait", "slot", "claim" then client.public_send(command, number, parts)
        else client.public_send(command, parts)
        end
 end

@@ -16,13 +16,21 @@ pub fn version(name: &str) -> String {
     format!("{name} {}", at.split('"').next().unwrap_or_default())
 }
 
+/// An array as Postgres writes it.
+pub fn array_text(numbers: &[i32]) -> String {
+    format!("{{{}}}", numbers.iter().map(i32::to_string).collect::<Vec<_>>().join(","))
+}
+
 /// A command of the protocol.
 pub enum Command {
     Driver,
     Key(Vec<String>),
     Try(Vec<String>),
     Integer(Vec<String>),
-    Wait(i64, Vec<String>),
+    Wait(i32, Vec<String>),
+    Slot(i32, Vec<String>),
+    Claim(i32, Vec<String>),
+    Acquire(Vec<String>),
     Fail(Vec<String>),
     Commit,
 }
@@ -34,8 +42,12 @@ pub fn commands() -> impl Iterator<Item = Command> {
 fn parse(line: &str) -> Command {
     let mut words = line.split(' ');
     let command = words.next().expect("a command");
-    let milliseconds =
-        if command == "wait" { words.next().and_then(|word| word.parse().ok()) } else { None };
+    let number = match command {
+        "wait" | "slot" | "claim" => {
+            words.next().and_then(|word| word.parse().ok()).expect("a number")
+        }
+        _ => 0,
+    };
     let parts = words
         .map(|word| if word == "-" { vec![] } else { hex::decode(word).expect("hexadecimal") })
         .map(|part| String::from_utf8(part).expect("UTF-8"))
@@ -45,7 +57,10 @@ fn parse(line: &str) -> Command {
         "key" => Command::Key(parts),
         "try" => Command::Try(parts),
         "integer" => Command::Integer(parts),
-        "wait" => Command::Wait(milliseconds.expect("milliseconds"), parts),
+        "wait" => Command::Wait(number, parts),
+        "slot" => Command::Slot(number, parts),
+        "claim" => Command::Claim(number, parts),
+        "acquire" => Command::Acquire(parts),
         "fail" => Command::Fail(parts),
         "commit" => Command::Commit,
         other => panic!("unknown command {other}"),

@@ -1,8 +1,12 @@
 //! sqlx.
 
-use clients::{commands, own_key, version, Command};
+use clients::{array_text, commands, own_key, version, Command};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult};
 use sqlx::{ConnectOptions, Executor};
+
+// The driver knows arrays of one dimension only; the server makes a row of each name.
+const CLAIM: &str =
+    "SELECT claim_keys(array_agg(ARRAY[name]), wanted => $2) FROM unnest($1) AS name";
 
 async fn run(connection: &mut PgConnection, statement: &str) -> PgQueryResult {
     connection.execute(statement).await.expect("the statement runs")
@@ -48,6 +52,22 @@ async fn main() {
                         .bind(format!("{milliseconds}ms"));
                 let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
                 locked.to_string()
+            }
+            Command::Slot(slots, parts) => {
+                let query =
+                    sqlx::query_scalar("SELECT try_lock_slot($1, $2)").bind(parts).bind(slots);
+                let locked: bool = query.fetch_one(&mut connection).await.expect("an answer");
+                locked.to_string()
+            }
+            Command::Claim(wanted, names) => {
+                let query = sqlx::query_scalar(CLAIM).bind(names).bind(wanted);
+                let rows: Vec<i32> = query.fetch_one(&mut connection).await.expect("an answer");
+                array_text(&rows)
+            }
+            Command::Acquire(parts) => {
+                let query = sqlx::query("CALL acquire_keys($1)").bind(parts);
+                query.execute(&mut connection).await.expect("the lock");
+                "ok".to_string()
             }
             Command::Fail(parts) => {
                 let error = sqlx::query("SELECT lock_keys($1, timeout => '0')")

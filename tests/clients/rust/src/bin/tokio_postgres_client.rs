@@ -1,8 +1,12 @@
 //! tokio-postgres: prepared and binary.
 
-use clients::{commands, own_key, version, Command};
+use clients::{array_text, commands, own_key, version, Command};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls};
+
+// The driver knows arrays of one dimension only; the server makes a row of each name.
+const CLAIM: &str =
+    "SELECT claim_keys(array_agg(ARRAY[name]), wanted => $2) FROM unnest($1::text[]) AS name";
 
 async fn try_lock(client: &Client, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> String {
     client.batch_execute("BEGIN").await.expect("a transaction");
@@ -41,7 +45,21 @@ async fn main() {
             }
             Command::Wait(milliseconds, parts) => {
                 let query = "SELECT try_lock_keys($1, timeout => $2 * interval '1 ms')";
-                try_lock(&client, query, &[&parts, &(milliseconds as f64)]).await
+                try_lock(&client, query, &[&parts, &f64::from(milliseconds)]).await
+            }
+            Command::Slot(slots, parts) => {
+                try_lock(&client, "SELECT try_lock_slot($1, $2)", &[&parts, &slots]).await
+            }
+            Command::Claim(wanted, names) => {
+                client.batch_execute("BEGIN").await.expect("a transaction");
+                let row = client.query_one(CLAIM, &[&names, &wanted]).await.expect("an answer");
+                let rows: Vec<i32> = row.get(0);
+                array_text(&rows)
+            }
+            Command::Acquire(parts) => {
+                client.batch_execute("BEGIN").await.expect("a transaction");
+                client.execute("CALL acquire_keys($1)", &[&parts]).await.expect("the lock");
+                "ok".to_string()
             }
             Command::Fail(parts) => {
                 client.batch_execute("BEGIN").await.expect("a transaction");
