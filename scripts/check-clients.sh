@@ -53,6 +53,10 @@ if [ -z "${PG_RUNNING:-}" ]; then
   start_server "$server" listen_addresses=127.0.0.1 "port=$port"
   export PGPORT=$port
   PATH=$("$PG_CONFIG" --bindir):$PATH
+  # Others on this machine reach that port too.
+  PGPASSWORD=$(head -c 24 /dev/urandom | base64)
+  export PGPASSWORD
+  psql -Xq <<<"ALTER ROLE postgres PASSWORD '$PGPASSWORD'"
 fi
 export PGHOSTADDR=127.0.0.1
 GO_PQ_VERSION=$(dpkg-query -W -f '${Version}' golang-github-lib-pq-dev)

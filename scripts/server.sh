@@ -22,7 +22,7 @@ start_server() {
   mkdir -p "$dir"
   rm -rf "${dir:?}"/{data,server.log}
   if is_root; then chown postgres "$dir"; fi
-  as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >/dev/null
+  as_server_user "$bin/initdb" -D "$dir/data" -U postgres --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --locale=C --no-sync >/dev/null
   for setting in listen_addresses= unix_socket_permissions=0700 fsync=off "$@"; do
     printf '%s\n' "${setting%%=*} = '${setting#*=}'"
   done | as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null

@@ -116,7 +116,8 @@ public class Client {
         // JDBC knows no Unix sockets: PGHOSTADDR is where the server listens.
         String url = "jdbc:postgresql://%s:%s/%s".formatted(
             System.getenv("PGHOSTADDR"), System.getenv("PGPORT"), System.getenv("PGDATABASE"));
-        Connection connection = DriverManager.getConnection(url, System.getenv("PGUSER"), "");
+        Connection connection = DriverManager.getConnection(url, System.getenv("PGUSER"),
+            System.getenv().getOrDefault("PGPASSWORD", ""));
         connection.setAutoCommit(false);
         Client client = new Client(connection);
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));

@@ -20,6 +20,7 @@ async fn main() {
         .host(variable("PGHOST"))
         .port(variable("PGPORT").parse().expect("a port"))
         .user(variable("PGUSER"))
+        .password(std::env::var("PGPASSWORD").unwrap_or_default())
         .dbname(variable("PGDATABASE"))
         .connect(NoTls)
         .await
