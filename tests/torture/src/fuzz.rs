@@ -66,6 +66,7 @@ const TIMEOUTS: [&str; 16] = [
     "'P1Y'",
     "make_interval(secs => 0.001)",
 ];
+const NUMBERS: [&str; 8] = ["1", "2", "2147483647", "0", "-1", "NULL", "'x'", "2147483648"];
 const FLAGS: [&str; 5] = ["true", "false", "NULL", "'maybe'", "'t'"];
 
 /// So many calls, on one session.
@@ -115,8 +116,28 @@ fn statement(random: &mut StdRng) -> String {
         "release_keys",
         "holds_keys",
         "keys_available",
+        "acquire_keys",
+        "claim_keys",
+        "try_lock_slot",
+        "lock_slot",
+        "unlock_slot",
+        "slots_held",
     ]) {
-        "advisory_key" => format!("SELECT advisory_key({array})"),
+        function @ ("advisory_key" | "unlock_slot" | "slots_held") => {
+            format!("SELECT {function}({array})")
+        }
+        // CALL takes no subquery.
+        "acquire_keys" if array.contains("SELECT") => "SELECT advisory_key(NULL)".to_string(),
+        "acquire_keys" => {
+            format!("CALL acquire_keys({array}, {}, {flag}, {})", pick(&TIMEOUTS), pick(&FLAGS))
+        }
+        "claim_keys" => {
+            format!("SELECT claim_keys({array}, {}, {flag}, {})", pick(&NUMBERS), pick(&FLAGS))
+        }
+        function @ ("try_lock_slot" | "lock_slot") => {
+            let (slots, timeout) = (pick(&NUMBERS), pick(&TIMEOUTS));
+            format!("SELECT {function}({array}, {slots}, {timeout}, {flag})")
+        }
         function @ ("try_lock_keys" | "lock_keys") => {
             let timeout = pick(&TIMEOUTS);
             let session = pick(&FLAGS);

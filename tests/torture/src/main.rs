@@ -1,5 +1,7 @@
 //! Torture for advisory_keys: load, races, crashes and random arguments, each answer held against reality.
 
+mod acquire;
+mod claims;
 mod crashes;
 mod faults;
 mod fuzz;
@@ -15,6 +17,7 @@ mod races;
 mod report;
 mod server;
 mod session;
+mod slots;
 mod strangers;
 mod turn;
 
@@ -188,9 +191,19 @@ enum Part {
     Memory,
     RacingTimeouts,
     Load,
+    SlotStarts,
+    SlotQueues,
+    SlotWakeUps,
+    SlotRaces,
+    SlotDeadlocks,
+    SlotOrders,
+    SlotStorm,
+    Claims,
+    Acquire,
     RandomArguments,
     Faults,
     Pooler,
+    SlotKills,
     Crashes,
 }
 
@@ -208,6 +221,10 @@ impl Part {
                     | Queues
                     | RacingTimeouts
                     | Load
+                    | SlotStarts
+                    | SlotQueues
+                    | SlotStorm
+                    | Claims
             )
     }
 }
@@ -279,6 +296,54 @@ async fn part_of_a_round(
             };
             load::run(server.clone(), report.clone(), size).await?;
         }
+        Part::SlotStarts => slots::starts::together(server, report, 10_000 / share).await?,
+        Part::SlotQueues => {
+            slots::queue::in_order(server, report, 4).await?;
+            slots::queue::nobody_gets_past(server, report).await?;
+            slots::queue::again(server, report).await?;
+            if server.is_native() {
+                slots::queue::beside_exclusive_lockers(server, report).await?;
+            }
+        }
+        Part::SlotWakeUps => {
+            slots::wakeups::each_way(server, report).await?;
+            slots::wakeups::turns(server, report, 1_000, seed).await?;
+        }
+        Part::SlotRaces => {
+            let ends =
+                [End::Timeout, End::TimeoutInTransaction, End::Cancel, End::StatementTimeout];
+            for side in [Side::Slot, Side::SlotOfLocked, Side::Acquire] {
+                for number in 0..8 {
+                    let end = ends[number % ends.len()];
+                    races::stopped(server, report, side, end, 2_000 + number).await?;
+                }
+                races::timeouts(server, report, side, 1_000, seed).await?;
+            }
+        }
+        Part::SlotDeadlocks => slots::deadlocks::found(server, report, seed).await?,
+        Part::SlotOrders => slots::deadlocks::not_made_up(server, report, 5_000, seed).await?,
+        Part::SlotStorm => {
+            let share = share as u64;
+            let size = slots::storm::Size {
+                clients: 32,
+                turns: 12_000 / share,
+                cancels: 600 / share,
+                terminations: 100 / share,
+                seed,
+            };
+            slots::storm::run(server, report, size).await?;
+        }
+        Part::Claims => {
+            let share = share as i32;
+            claims::first_free(server, report, 200 / share as usize, seed).await?;
+            claims::by_many(server, report, 2_000 / share, 40 / share as usize, seed).await?;
+        }
+        Part::Acquire => {
+            acquire::without_snapshot(server, report, 3).await?;
+            let size = acquire::Size { clients: 16, calls: 4_000, strikes: 300, seed };
+            acquire::storm(server, report, size).await?;
+        }
+        Part::SlotKills => slots::kills::in_each_role(server, report).await?,
         Part::RandomArguments => fuzz::run(server, report, 10_000, seed).await?,
         Part::Faults => {
             faults::client_killed(server, report).await?;

@@ -433,6 +433,11 @@ pub async fn calls_in_workers(server: &Server, report: &Report) -> Result<()> {
         "release_keys(''{worker}'')",
         "holds_keys(''{worker}'')",
         "keys_available(''{worker}'')",
+        "claim_keys(''{worker}'')",
+        "try_lock_slot(''{worker}'', 2)",
+        "lock_slot(''{worker}'', 2, session => true)",
+        "unlock_slot(''{worker}'')",
+        "slots_held(''{worker}'')",
     ] {
         let statement = format!("SELECT max(runs({pid}, 'SELECT {call}')) FROM parallel_rows");
         let answer = client.query_one(&statement, &[]).await;

@@ -4,6 +4,7 @@
 use crate::report::Report;
 use crate::server::{Server, await_waiting};
 use crate::session::{Session, is_cancel, key_of, name, state};
+use crate::slots::await_head;
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +20,12 @@ use tokio_postgres::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     AdvisoryKeys,
+    /// `CALL acquire_keys`.
+    Acquire,
+    /// A slot that another session holds, at the head of the queue.
+    Slot,
+    /// A slot of a name that is locked exclusively.
+    SlotOfLocked,
     Core,
     Naive,
 }
@@ -27,12 +34,24 @@ impl Side {
     pub fn label(self) -> &'static str {
         match self {
             Side::AdvisoryKeys => "advisory_keys",
+            Side::Acquire => "acquire_keys",
+            Side::Slot => "slots",
+            Side::SlotOfLocked => "slots of a locked name",
             Side::Core => "core",
             Side::Naive => "naive wrapper",
         }
     }
 
-    /// A lock with a timeout; of core, an error 55P03 stands for false.
+    fn is_ours(self) -> bool {
+        !matches!(self, Side::Core | Side::Naive)
+    }
+
+    /// Does an error 55P03 stand for false?
+    fn raises(self) -> bool {
+        matches!(self, Side::Core | Side::Acquire)
+    }
+
+    /// A lock with a timeout.
     fn statement(self, number: usize, timeout_ms: u64, in_session: bool) -> String {
         let name = name(number);
         match self {
@@ -40,6 +59,14 @@ impl Side {
             Side::AdvisoryKeys => format!(
                 "SELECT try_lock_keys(ARRAY['{}', '{}'], timeout => '{timeout_ms}ms', session => {in_session}), \
                  pg_sleep(0)",
+                name[0], name[1]
+            ),
+            Side::Acquire => format!(
+                "CALL acquire_keys(ARRAY['{}', '{}'], '{timeout_ms}ms', false, {in_session})",
+                name[0], name[1]
+            ),
+            Side::Slot | Side::SlotOfLocked => format!(
+                "SELECT try_lock_slot(ARRAY['{}', '{}'], 1, '{timeout_ms}ms', {in_session}), pg_sleep(0)",
                 name[0], name[1]
             ),
             Side::Core => format!("SELECT pg_advisory_lock({}) IS NOT NULL", key_of(&name)),
@@ -82,19 +109,23 @@ impl Pair {
     }
 
     async fn hold(&self) -> Result<()> {
-        self.holder
-            .client
-            .batch_execute(&format!("SELECT pg_advisory_lock({})", self.key()))
-            .await?;
-        Ok(())
+        let statement = match self.side {
+            Side::Slot => {
+                let name = name(self.number);
+                format!("SELECT lock_slot(ARRAY['{}', '{}'], 1, session => true)", name[0], name[1])
+            }
+            _ => format!("SELECT pg_advisory_lock({})", self.key()),
+        };
+        Ok(self.holder.client.batch_execute(&statement).await?)
     }
 
     async fn release(&self) -> Result<()> {
-        self.holder
-            .client
-            .batch_execute(&format!("SELECT pg_advisory_unlock({})", self.key()))
-            .await?;
-        Ok(())
+        let function = match self.side {
+            Side::Slot => "pg_advisory_unlock_shared",
+            _ => "pg_advisory_unlock",
+        };
+        let statement = format!("SELECT {function}({})", self.key());
+        Ok(self.holder.client.batch_execute(&statement).await?)
     }
 
     fn key(&self) -> i64 {
@@ -111,14 +142,29 @@ impl Pair {
             self.waiter.client.batch_execute("BEGIN").await?;
         }
         let statement = self.side.statement(self.number, timeout_ms, self.in_session);
-        Ok(tokio::spawn(async move { Ok(waiter.client.query_one(&statement, &[]).await?.get(0)) }))
+        let is_call = self.side == Side::Acquire;
+        Ok(tokio::spawn(async move {
+            if is_call {
+                waiter.client.batch_execute(&statement).await?;
+                return Ok(true);
+            }
+            Ok(waiter.client.query_one(&statement, &[]).await?.get(0))
+        }))
+    }
+
+    /// Returns when the waiter waits.
+    async fn await_waiting(&self) -> Result<()> {
+        match self.side {
+            Side::Slot => await_head(&self.holder.client, self.waiter.pid).await,
+            _ => await_waiting(&self.holder.client, self.waiter.pid).await,
+        }
     }
 
     /// What came of a call: true if it says that it locked.
     fn answer(&self, report: &Report, result: Result<bool, Error>) -> Result<bool> {
         match result {
             Err(error) if state(&error) == "55P03" => {
-                report.expect(self.side != Side::AdvisoryKeys, "error codes", || {
+                report.expect(self.side.raises() || !self.side.is_ours(), "error codes", || {
                     format!("{error:?} instead of false")
                 });
                 Ok(false)
@@ -188,7 +234,7 @@ pub async fn timeouts(
     report.expect(granted > count / 20 && granted < count - count / 20, "the races", || {
         format!("{}: {granted} of {count} were granted", side.label())
     });
-    if side == Side::AdvisoryKeys {
+    if side.is_ours() {
         report.expect(wrong == 0, "result and reality", || {
             format!("{wrong} of {count} racing timeouts")
         });
@@ -225,7 +271,7 @@ pub async fn stopped(
     };
     let call = loop {
         let call = pair.wait(timeout_ms).await?;
-        let waiting = await_waiting(&pair.holder.client, pair.waiter.pid);
+        let waiting = pair.await_waiting();
         if let End::Cancel = end {
             waiting.await?;
             break call;
@@ -255,7 +301,7 @@ pub async fn stopped(
     let wrong = !pair.settle(answer).await?;
     report.count(&format!("SIGSTOP races: {}", side.label()), 1);
     report.count(&format!("SIGSTOP races, wrong answers: {}", side.label()), wrong.into());
-    if side == Side::AdvisoryKeys {
+    if side.is_ours() {
         report.expect(!wrong, "result and reality", || {
             format!("a stopped waiter, {end:?}: answered {answer}")
         });

@@ -31,7 +31,7 @@ listen_addresses = ''
 unix_socket_permissions = 0700
 fsync = off
 max_connections = 80
-max_prepared_transactions = 10
+max_prepared_transactions = 40
 deadlock_timeout = 50ms
 restart_after_crash = on
 ";
