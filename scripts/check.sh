@@ -94,6 +94,7 @@ say "install"
 check_install
 step install "make install" scripts/check-install.sh
 step metadata "metadata" check_metadata
+step metadata "mutants apply" check_mutants
 step analysers "pgspot" check_names
 step analysers "plpgsql_check" check_plpgsql
 portable() { EDITION=portable "$@"; }
