@@ -8,13 +8,14 @@ import argparse
 import json
 import os
 import pathlib
-import statistics
-import subprocess
 import tempfile
 import threading
 import time
 
 import psycopg
+
+from figures import medians, pgbench, row, seconds
+from slots import slots
 
 PORTABLE = pathlib.Path(__file__).parents[1] / "sql" / "portable.sql"
 
@@ -48,6 +49,7 @@ def main():
             *many_keys(db, options.rounds),
             *many_held(db, options.rounds),
             *claims(db, options.rounds),
+            *slots(db, options.rounds, options.seconds),
             *refused(options.rounds, options.seconds),
             *the_view(db, options.rounds),
             *portable(db, options.rounds),
@@ -56,27 +58,6 @@ def main():
     if options.output:
         with open(options.output, "w", encoding="utf-8") as file:
             json.dump({"server_version": version, "rounds": options.rounds, "rows": rows}, file, indent=1)
-
-
-def row(what, value, reference, unit, ratio, target=None):
-    return {"what": what, "value": value, "reference": reference, "unit": unit, "ratio": ratio, "target": target}
-
-
-def medians(rounds, candidates):
-    """Runs each candidate once per round, every other round backwards; the median of each, by name."""
-    figures = {name: [] for name in candidates}
-    order = list(candidates)
-    for _ in range(rounds):
-        for name in order:
-            figures[name].append(candidates[name]())
-        order.reverse()
-    return {name: statistics.median(values) for name, values in figures.items()}
-
-
-def seconds(db, statement, parameters=None):
-    begun = time.perf_counter()
-    db.execute(statement, parameters)
-    return time.perf_counter() - begun
 
 
 def table_of_names(db, count):
@@ -105,14 +86,6 @@ def keys_of_a_table(db, rounds):
         row("SQL expression / advisory_key", net["sql"], net["advisory_key"],
             "ns", net["sql"] / net["advisory_key"], ">= 8.5"),
     ]
-
-
-def pgbench(script, duration, clients=1, environment=None):
-    """Transactions per second of a file with a script."""
-    command = ["pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "1", "-T", str(duration), "-f", script]
-    output = subprocess.run(command, check=True, capture_output=True, text=True,
-                            env=os.environ | (environment or {})).stdout
-    return next(float(line.split()[2]) for line in output.splitlines() if line.startswith("tps"))
 
 
 LABELS = {
