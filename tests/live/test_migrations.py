@@ -90,7 +90,8 @@ def test_alembic(shop, tmp_path, lock):
         assert indexes(db) == [("parcel_id", True)]
         assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [("1",)]
     else:
-        assert codes == [0, 1] and "DeadlockDetected" in output, output
+        # Which of the two is ended, is chance; the other may find a half-made index then.
+        assert codes != [0, 0] and "DeadlockDetected" in output, output
 
 
 @pytest.mark.parametrize("lock", ["acquire_keys", "lock_keys"])
