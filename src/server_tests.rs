@@ -4,6 +4,9 @@ use crate::keys::keyset::key_of_row;
 use crate::keys::name::{MAX_NAME, NamedKey};
 use crate::keys::text_array::TextArray;
 use crate::locks::lock::{AdvisoryLock, Attempt, Holds, Level, Mode, class};
+use crate::locks::slots::take::{Request, take};
+use crate::locks::slots::wake;
+use crate::locks::timeout::Timeout;
 use crate::sql::text_array_arg::TextArrayArg;
 use pgrx::prelude::*;
 
@@ -19,6 +22,18 @@ fn inspect_array(array: Option<TextArrayArg<'_>>) -> i64 {
 fn describe_key(keys: Option<TextArrayArg<'_>>) -> String {
     let array = TextArray::parse(keys.expect("not null").body()).expect("an array of text");
     String::from_utf8(NamedKey { array, offset: 0, key: 7 }.describe()).expect("UTF-8")
+}
+
+/// Takes a slot and gives it back, as a call does that finds it one too many; is the head still woken when a slot that it
+/// takes later goes?
+#[pg_extern]
+fn give_slot_back(key: Option<TextArrayArg<'_>>) -> bool {
+    let array = TextArray::parse(key.expect("not null").body()).expect("an array of text");
+    let key = key_of_row(&mut array.parts(), array.columns()).expect("a key");
+    let request = Request { slots: 1, level: Level::Transaction, timeout: Timeout::NoWait };
+    let slot = take(&NamedKey { array, offset: 0, key }, request).expect("no error");
+    drop(slot.expect("a slot"));
+    wake::remembers(key)
 }
 
 #[pg_schema]
@@ -147,5 +162,13 @@ mod tests {
         assert_eq!(shown, format!("\"{}...\" (7)", "ä".repeat(MAX_NAME / 2)));
         let whole = Spi::get_one::<String>("SELECT describe_key(ARRAY['a', '', 'b'])");
         assert_eq!(whole.unwrap().unwrap(), "\"a--b\" (7)");
+    }
+
+    #[pg_test]
+    fn a_call_that_gave_a_slot_back_still_wakes_the_head() {
+        assert_eq!(
+            Spi::get_one("SELECT give_slot_back('{one,too,many}')").expect("the query runs"),
+            Some(true)
+        );
     }
 }

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from scene import Background, name_key, native_only, pid_of, wait_until, wait_until_waiting
-from slots import assert_nothing_left, hold, waiting
+from slots import assert_nothing_left, hold, wait_until_queued, waiting
 
 pytestmark = native_only("there, deadlocks through slots are not found")
 
@@ -211,6 +211,27 @@ def test_who_waits_for_others_in_a_deadlock_is_no_victim(connect, names):
     other.execute("ROLLBACK")
     assert call.result() == ""
     waiter.execute("COMMIT")
+
+
+def test_a_holder_whose_parallel_workers_wait(connect, names, row):
+    """The holder itself waits for no lock, only for its workers."""
+    observer, holder, waiter = connect(), connect(), connect()
+    observer.execute(f"""
+        CREATE TABLE many_{row} AS SELECT FROM generate_series(1, 10000);
+        ALTER TABLE many_{row} SET (parallel_workers = 2);
+        CREATE FUNCTION look_{row}() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS 'BEGIN RETURN (SELECT count(*) FROM {row}); END'""")
+    for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size", "parallel_leader_participation"):
+        holder.execute(f"SET {setting} = 0")
+    hold(holder, names[0], 1)
+    waiter.execute("BEGIN")
+    waiter.execute(f"LOCK TABLE {row}")
+    call = Call(waiter, slot_of(names[0]))
+    wait_until_queued(observer, pid_of(waiter))
+    query = Background(holder, f"SELECT sum(look_{row}()) FROM many_{row}")
+    error = outcomes([call])[0]
+    assert isinstance(error, psycopg.errors.DeadlockDetected)
+    assert query.result() == 10000
+    holder.execute("COMMIT")
 
 
 def test_where_no_deadlock_is_possible_none_is_found(connect, names, row):

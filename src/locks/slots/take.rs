@@ -97,7 +97,8 @@ impl Drop for Slot {
         if !self.kept {
             self.lock.release(Mode::Shared, self.level);
             if !self.lock.held(Mode::Shared) {
-                wake::released(self.lock.key());
+                // The call may take one yet, so the key stays remembered.
+                wake::head_of(self.lock.key());
             }
         }
     }

@@ -137,12 +137,18 @@ impl Waits {
                 }
                 _ => {}
             }
-            // Waits of a moment say nothing, and neither do those of the workers of a parallel query.
+            // Waits of a moment say nothing.
             let short = matches!(parsed, Some((class::TIE | class::SEARCH, ..)));
-            if awaits && !short && pid == instance.leaderPid {
+            if awaits && !short {
                 let awaited =
                     Awaited { tag, mode: instance.waitLockMode, since: instance.waitStart };
-                waits.awaited.insert(pid, awaited);
+                // Who runs a parallel query waits for its workers, and so for what they wait for: pg_blocking_pids()
+                // sees it so too.
+                if pid == instance.leaderPid {
+                    waits.awaited.insert(pid, awaited);
+                } else {
+                    waits.awaited.entry(instance.leaderPid).or_insert(awaited);
+                }
             }
         }
         for slots in waits.names.values_mut() {

@@ -46,8 +46,14 @@ pub fn released(key: i64) {
     head_of(key);
 }
 
+/// Will the head be woken when the last shared hold of this key goes?
+#[cfg(any(test, feature = "pg_test"))]
+pub fn remembers(key: i64) -> bool {
+    TAKEN.with_borrow(|taken| taken.contains(&key))
+}
+
 /// Wakes the head of the queue for the slots of this key, if there is a queue.
-fn head_of(key: i64) {
+pub fn head_of(key: i64) {
     let queue = AdvisoryLock::of_class(class::QUEUE, key);
     if queue.requests() == 0 {
         return;
