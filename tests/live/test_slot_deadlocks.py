@@ -213,6 +213,26 @@ def test_who_waits_for_others_in_a_deadlock_is_no_victim(connect, names):
     waiter.execute("COMMIT")
 
 
+def test_a_deadlock_behind_a_head_that_has_none(connect, names, row):
+    """The head waits for one of two holders, of whom one is idle; who waits behind it is in a deadlock with the other."""
+    observer, holder, idle, head, waiter = (connect() for _ in range(5))
+    hold(holder, names[0], 2)
+    hold(idle, names[0], 2)
+    head_call = waiting(observer, head, names[0], 2)
+    waiter.execute("BEGIN")
+    waiter.execute(f"UPDATE {row} SET v = 1")
+    call = Call(waiter, slot_of(names[0]))
+    wait_until_queued(observer, pid_of(waiter))
+    blocked = Call(holder, f"UPDATE {row} SET v = 2")
+    errors = outcomes([call, blocked])
+    assert list(errors) == [0]
+    assert isinstance(errors[0], psycopg.errors.DeadlockDetected)
+    idle.execute("COMMIT")
+    assert head_call.result() == ""
+    head.execute("COMMIT")
+    holder.execute("COMMIT")
+
+
 def test_a_holder_whose_parallel_workers_wait(connect, names, row):
     """The holder itself waits for no lock, only for its workers."""
     observer, holder, waiter = connect(), connect(), connect()

@@ -49,8 +49,11 @@ pub enum Finding {
     Deadlock(Vec<Pid>),
 }
 
-/// What is wrong with `me`, and whose waits this rests on.
-pub fn judge(graph: &Graph, me: Pid) -> (Finding, HashSet<Pid>) {
+/// What is wrong with `me`, who has these `behind` it in its queue, and whose waits this rests on.
+///
+/// Who is behind looks for deadlocks of its own only as the head of the queue, so where it waits for ever whatever the
+/// order is, `me` should give way even if it is well itself.
+pub fn judge(graph: &Graph, me: Pid, behind: &[Pid]) -> (Finding, HashSet<Pid>) {
     for order in [Order::Ignored, Order::Kept] {
         let stuck = stuck(graph, order);
         let (reached, circle) = search(graph, order, &stuck, me);
@@ -60,6 +63,12 @@ pub fn judge(graph: &Graph, me: Pid) -> (Finding, HashSet<Pid>) {
                 Order::Kept => Finding::OutOfOrder,
             };
             return (finding, reached);
+        }
+    }
+    let stuck = stuck(graph, Order::Ignored);
+    for &other in behind {
+        if let (reached, Some(_)) = search(graph, Order::Ignored, &stuck, other) {
+            return (Finding::OutOfOrder, reached);
         }
     }
     (Finding::Nothing, HashSet::new())

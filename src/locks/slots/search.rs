@@ -38,7 +38,8 @@ pub fn run(subject: &NamedKey<'_>, slots: usize, context: &CStr) -> (Verdict, Op
 fn look(subject: &NamedKey<'_>, slots: usize) -> Verdict {
     let me = process_id();
     let first = Waits::of(&TableCopy::take());
-    let (finding, rests_on) = judge(&first.graph(me), me);
+    let behind = first.queue(subject.key);
+    let (finding, rests_on) = judge(&first.graph(me, &behind), me, &behind);
     if finding == Finding::Nothing {
         return Verdict::WaitOn;
     }

@@ -181,14 +181,20 @@ impl Waits {
             return Default::default();
         };
         let holders = slots.exclusive.iter().chain(&slots.shared).copied().collect();
-        let queue = slots.head.into_iter().chain(slots.queue.iter().map(|&(_, pid)| pid)).collect();
+        let queue = slots.head.into_iter().chain(self.queue(key)).collect();
         (holders, queue)
     }
 
-    /// Who waits for whom, as far as it concerns `me`.
-    pub fn graph(&self, me: Pid) -> Graph {
+    /// Those behind the head of the queue for the slots of a name of the current database, in order.
+    pub fn queue(&self, key: i64) -> Vec<Pid> {
+        let slots = self.names.get(&(current_database(), key));
+        slots.map_or_else(Vec::new, |slots| slots.queue.iter().map(|&(_, pid)| pid).collect())
+    }
+
+    /// Who waits for whom, as far as it concerns `me` and those `behind` it in its queue.
+    pub fn graph(&self, me: Pid, behind: &[Pid]) -> Graph {
         let mut graph = Graph::new();
-        let mut next = vec![me];
+        let mut next = [&[me], behind].concat();
         while let Some(pid) = next.pop() {
             if graph.contains_key(&pid) {
                 continue;

@@ -90,9 +90,11 @@ impl Worker {
         Ok(self.client.batch_execute("ROLLBACK; SELECT pg_advisory_unlock_all()").await?)
     }
 
+    /// A timeout may strike as late as before the next statement.
     async fn hurry_no_more(&self) -> Result<(), Error> {
         loop {
-            match self.client.batch_execute("SET statement_timeout = 0").await {
+            let off = self.client.batch_execute("SET statement_timeout = 0").await;
+            match off.and(self.client.batch_execute("SELECT 1").await) {
                 Err(error) if is_cancel(&error) => {}
                 other => return other,
             }
