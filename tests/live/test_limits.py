@@ -44,7 +44,7 @@ def test_every_block_runs(session):
 def test_the_fourth_is_refused_and_told_who_holds(session):
     holders = hold(session, ["export", "customer-7"], 3)
     db = session()
-    at_once, in_time, or_error, _ = BLOCKS["Wait for a place, or do something else"].strip().splitlines()
+    at_once, in_time, or_error, _ = BLOCKS["Wait for a slot, or do something else"].strip().splitlines()
     assert one(db, at_once) is False
     assert one(db, in_time.replace("2s", "50ms")) is False
     with pytest.raises(psycopg.errors.LockNotAvailable) as refused:
