@@ -3,19 +3,45 @@
 
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
 const SQL_ASCII: c_int = pg_sys::pg_enc::PG_SQL_ASCII as c_int;
+
+/// Text as UTF-8; what had to be converted is freed when it is dropped, as there may be millions in one call.
+pub struct Utf8<'a> {
+    text: &'a [u8],
+    converted: bool,
+}
+
+impl Deref for Utf8<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.text
+    }
+}
+
+impl Drop for Utf8<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.converted {
+            // SAFETY: `convert` has got it from Postgres, and nobody else has it.
+            unsafe { pg_sys::pfree(self.text.as_ptr().cast_mut().cast()) };
+        }
+    }
+}
 
 /// Text of the server as UTF-8.
 ///
 /// Text that is not valid, or that has no UTF-8 equivalent, is an error with SQLSTATE 22021 or
 /// 22P05; more than about 256 MB of non-ASCII text in another encoding than UTF8 is one with 54000.
 #[inline]
-pub fn to_utf8(text: &[u8]) -> &[u8] {
+pub fn to_utf8(text: &[u8]) -> Utf8<'_> {
     if database_encoding() == UTF8 || text.is_ascii() {
-        return text;
+        return Utf8 { text, converted: false };
     }
     convert(text)
 }
@@ -40,17 +66,17 @@ fn database_encoding() -> c_int {
 }
 
 #[cold]
-fn convert(text: &[u8]) -> &[u8] {
+fn convert(text: &[u8]) -> Utf8<'_> {
     // SAFETY: pg_server_to_any() (src/backend/utils/mb/mbutils.c) reads `len` bytes and returns
     // either its argument, when there is nothing to convert (then the bytes have been verified), or
-    // a new string that ends with NUL and lives as long as the current memory context, which
-    // outlives the call of the SQL function as `text` does.
+    // a new string that ends with NUL and lives until it is freed, or the current memory context is,
+    // which outlives the call of the SQL function as `text` does.
     unsafe {
         let utf8 = pg_sys::pg_server_to_any(text.as_ptr().cast(), text.len() as c_int, UTF8);
         if utf8.cast_const() == text.as_ptr().cast() {
-            text
+            Utf8 { text, converted: false }
         } else {
-            CStr::from_ptr(utf8).to_bytes()
+            Utf8 { text: CStr::from_ptr(utf8).to_bytes(), converted: true }
         }
     }
 }

@@ -67,7 +67,7 @@ pub fn key_of_row(parts: &mut Parts<'_>, columns: usize) -> Result<i64, Error> {
         hasher.begin_part();
         let part = to_utf8(part?);
         if part.len() <= PIECE {
-            hasher.bytes(part);
+            hasher.bytes(&part);
         } else {
             for piece in part.chunks(PIECE) {
                 check_for_interrupts();

@@ -8,8 +8,9 @@
 
 use crate::backend::process_id;
 use crate::locks::lock::{AdvisoryLock, LockMode, Mode, bit};
-use pgrx::pg_sys;
+use pgrx::{PgTryBuilder, pg_sys};
 use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 /// A holder or a waiter of a lock.
@@ -209,7 +210,7 @@ impl TableCopy {
     /// Copies it.
     pub fn take() -> Self {
         // SAFETY: reads the table under its locks.
-        Self(unsafe { pg_sys::GetLockStatusData() })
+        Self(under_lwlocks(|| unsafe { pg_sys::GetLockStatusData() }))
     }
 
     /// Each lock with each of those who hold or await it.
@@ -229,6 +230,19 @@ impl TableCopy {
             .iter()
             .filter_map(|instance| Some((AdvisoryLock::from_tag(&instance.locktag)?, instance)))
     }
+}
+
+/// Runs a function of Postgres that takes lightweight locks and allocates memory under them. Should that fail, it leaves them
+/// to the clean-up of the transaction; but what we hold is given back before that, and to take such a lock again would
+/// be to wait for oneself, for ever, and the whole server with it.
+pub fn under_lwlocks<R>(f: impl FnOnce() -> R) -> R {
+    PgTryBuilder::new(AssertUnwindSafe(f))
+        .catch_others(|error| {
+            // SAFETY: whoever calls a function of SQL holds none, so all of them are of `f`.
+            unsafe { pg_sys::LWLockReleaseAll() };
+            error.rethrow()
+        })
+        .execute()
 }
 
 impl Drop for TableCopy {

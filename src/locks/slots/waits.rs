@@ -3,7 +3,7 @@
 
 use crate::backend::current_database;
 use crate::locks::lock::{AdvisoryLock, LockMode, Mode, bit, class};
-use crate::locks::lock_table::{Entry, TableCopy};
+use crate::locks::lock_table::{Entry, TableCopy, under_lwlocks};
 use crate::locks::slots::deadlock::{Graph, Pid, Wait};
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
@@ -279,12 +279,12 @@ impl Waits {
 /// `pg_blocking_pids()`: the processes that block one which waits for a lock of Postgres.
 fn blocking(pid: Pid) -> Vec<Pid> {
     // SAFETY: the function takes an integer and returns an array of integers, never NULL.
-    unsafe {
+    under_lwlocks(|| unsafe {
         let pids = pg_sys::OidFunctionCall1Coll(
             pg_sys::F_PG_BLOCKING_PIDS.into(),
             pg_sys::InvalidOid,
             pid.into(),
         );
         Vec::from_datum(pids, false).unwrap_or_default()
-    }
+    })
 }
