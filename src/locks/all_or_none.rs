@@ -6,6 +6,7 @@ use crate::keys::keyset::{Entry, KeySet};
 use crate::keys::name::NamedKey;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
 use crate::locks::session_limit;
+use crate::locks::slots::wake::give_back;
 use crate::locks::snapshot::Snapshot;
 use crate::locks::timeout::{Deadline, Timeout};
 use crate::locks::wait::{context_line, session_lock_timeout, wait};
@@ -116,7 +117,7 @@ impl Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         for entry in self.entries[..self.granted].iter().rev() {
-            AdvisoryLock::new(entry.key).release(self.mode, self.level);
+            give_back(&AdvisoryLock::new(entry.key), self.mode, self.level);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::keys::name::NamedKey;
 use crate::keys::text_array::TextArray;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
 use crate::locks::session_limit;
+use crate::locks::slots::wake::give_back;
 use smallvec::SmallVec;
 
 /// How many of the keys a call claims, and in which way.
@@ -98,7 +99,7 @@ impl Claimed {
 impl Drop for Claimed {
     fn drop(&mut self) {
         for row in self.rows.iter().rev() {
-            AdvisoryLock::new(row.key).release(self.mode, self.level);
+            give_back(&AdvisoryLock::new(row.key), self.mode, self.level);
         }
     }
 }

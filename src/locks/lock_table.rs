@@ -209,8 +209,24 @@ pub struct TableCopy(*mut pg_sys::LockData);
 impl TableCopy {
     /// Copies it.
     pub fn take() -> Self {
+        Self::make_sure_of_memory();
         // SAFETY: reads the table under its locks.
         Self(under_lwlocks(|| unsafe { pg_sys::GetLockStatusData() }))
+    }
+
+    /// Where memory is short, the error comes here, and not under the locks of the table.
+    fn make_sure_of_memory() {
+        // SAFETY: reads settings that do not change while the server runs.
+        let backends = usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or(0);
+        // A lock may have several holders, and the array of them is made larger while it is filled.
+        let instances = 2 * (2 * nominal_size() + backends);
+        // SAFETY: memory that nobody uses.
+        unsafe {
+            pg_sys::pfree(pg_sys::palloc_extended(
+                instances * size_of::<pg_sys::LockInstanceData>(),
+                pg_sys::MCXT_ALLOC_HUGE as i32,
+            ));
+        }
     }
 
     /// Each lock with each of those who hold or await it.

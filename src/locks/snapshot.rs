@@ -80,6 +80,8 @@ fn let_go() -> bool {
         let snapshot = (*portal).portalSnapshot;
         if !matches!((*portal).commandTag, CommandTag::CMDTAG_CALL | CommandTag::CMDTAG_DO)
             || snapshot.is_null()
+            // In a block with EXCEPTION, of which older releases of Postgres set no snapshot of their own.
+            || pg_sys::GetCurrentTransactionNestLevel() != (*portal).createLevel
             || !pg_sys::ActiveSnapshotSet()
             || pg_sys::GetActiveSnapshot() != snapshot
         {

@@ -126,8 +126,13 @@ fn unless_timed_out(
         let (timer_raised, give_back) = &*catch;
         let timed_out =
             sqlstate(&error) == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE && timer_raised();
-        // SAFETY: takes this backend out of the queue, or records the grant; it raises nothing.
-        unsafe { pg_sys::LockErrorCleanup() };
+        // SAFETY: lets go of a lightweight lock under which the error was raised (that of the partition, when there was no
+        // memory for a line of log_lock_waits), as the end of the transaction would; then takes this backend out of the
+        // queue, or records the grant. Neither raises anything.
+        unsafe {
+            pg_sys::LWLockReleaseAll();
+            pg_sys::LockErrorCleanup();
+        }
         if !timed_out {
             give_back();
             error.rethrow()

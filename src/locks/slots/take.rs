@@ -95,11 +95,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if !self.kept {
-            self.lock.release(Mode::Shared, self.level);
-            if !self.lock.held(Mode::Shared) {
-                // The call may take one yet, so the key stays remembered.
-                wake::head_of(self.lock.key());
-            }
+            wake::give_back(&self.lock, Mode::Shared, self.level);
         }
     }
 }

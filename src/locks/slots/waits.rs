@@ -106,24 +106,15 @@ impl Waits {
     pub fn of(table: &TableCopy) -> Self {
         let mut waits = Self::default();
         let exclusive = Mode::Exclusive.lockmode();
+        let held = |instance: &pg_sys::LockInstanceData, mode| instance.holdMask & bit(mode) != 0;
         for instance in table.all() {
-            let held = |mode| instance.holdMask & bit(mode) != 0;
             let (tag, pid) = (instance.locktag, instance.pid);
             let awaits = instance.waitLockMode != pg_sys::NoLock as pg_sys::LOCKMODE;
             let parsed = AdvisoryLock::parse(&tag);
             match parsed {
-                Some((class::KEY, database, key)) => {
-                    let slots = waits.names.entry((database, key)).or_default();
-                    if held(Mode::Shared.lockmode()) {
-                        slots.shared.push(pid);
-                    }
-                    if held(exclusive) {
-                        slots.exclusive.push(pid);
-                    }
-                }
                 Some((class::QUEUE, database, key)) => {
                     let slots = waits.names.entry((database, key)).or_default();
-                    if held(exclusive) {
+                    if held(instance, exclusive) {
                         slots.head = Some(pid);
                         waits.places.insert(pid, (database, key));
                     } else if awaits {
@@ -131,7 +122,7 @@ impl Waits {
                         waits.places.insert(pid, (database, key));
                     }
                 }
-                Some((class::WAITER, _, key)) if held(LockMode::PROBE.number()) => {
+                Some((class::WAITER, _, key)) if held(instance, LockMode::PROBE.number()) => {
                     let (slots, ticket) = Ticket::parse(key);
                     waits.waiters.insert(pid, Waiter { slots, ticket });
                 }
@@ -153,6 +144,19 @@ impl Waits {
         }
         for slots in waits.names.values_mut() {
             slots.queue.sort_unstable();
+        }
+        // Of the names that somebody waits for only: of others there can be very many.
+        for instance in table.all() {
+            let Some((class::KEY, database, key)) = AdvisoryLock::parse(&instance.locktag) else {
+                continue;
+            };
+            let Some(slots) = waits.names.get_mut(&(database, key)) else { continue };
+            if held(instance, Mode::Shared.lockmode()) {
+                slots.shared.push(instance.pid);
+            }
+            if held(instance, exclusive) {
+                slots.exclusive.push(instance.pid);
+            }
         }
         waits
     }

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::Error;
-use crate::locks::lock::{AdvisoryLock, LockMode, Mode, class};
+use crate::locks::lock::{AdvisoryLock, Level, LockMode, Mode, class};
 use crate::locks::lock_table::{process_of, transactions_that_exclude};
 use pgrx::pg_sys::{self, ResourceReleasePhase};
 use std::cell::RefCell;
@@ -46,6 +46,14 @@ pub fn released(key: i64) {
     head_of(key);
 }
 
+/// Gives back what a call took that it does not keep. The key stays remembered, as the call may take a slot yet.
+pub fn give_back(lock: &AdvisoryLock, mode: Mode, level: Level) {
+    lock.release(mode, level);
+    if mode == Mode::Shared && !lock.held(mode) {
+        head_of(lock.key());
+    }
+}
+
 /// Will the head be woken when the last shared hold of this key goes?
 #[cfg(any(test, feature = "pg_test"))]
 pub fn remembers(key: i64) -> bool {
@@ -53,7 +61,7 @@ pub fn remembers(key: i64) -> bool {
 }
 
 /// Wakes the head of the queue for the slots of this key, if there is a queue.
-pub fn head_of(key: i64) {
+fn head_of(key: i64) {
     let queue = AdvisoryLock::of_class(class::QUEUE, key);
     if queue.requests() == 0 {
         return;
