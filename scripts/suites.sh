@@ -77,17 +77,17 @@ run_torture() (
 check_mutants() (
   need_packages patch
   wrong=0
-  for mutant in "$PROJECT"/tests/torture/mutants/*.patch; do
-    if ! patch --dry-run --force --strip=1 --directory="$PROJECT" <"$mutant"; then
-      echo "does not apply: $mutant" >&2
+  for patch in "$PROJECT"/tests/torture/mutants/*.patch; do
+    if ! patch --dry-run --force --strip=1 --directory="$PROJECT" <"$patch"; then
+      echo "does not apply: $patch" >&2
       wrong=1
     fi
     while read -r check; do
       if ! grep -rqF "\"$check\"" "$PROJECT/tests/torture/src"; then
-        echo "no such check: \"$check\" of $mutant" >&2
+        echo "no such check: \"$check\" of $patch" >&2
         wrong=1
       fi
-    done < <(sed -n 's/^Found by: //p' "$mutant" | sed 's/; */\n/g')
+    done < <(sed -n 's/^Found by: //p' "$patch" | sed 's/; */\n/g')
   done
   exit $wrong
 )
