@@ -30,6 +30,7 @@ chmod 755 "$scratch"
 server=$scratch/server
 cleanup() {
   stop_server "$server"
+  stop_server "$server-portable"
   rm -rf "$scratch"
 }
 trap cleanup EXIT
@@ -48,6 +49,24 @@ check_lints() {
   "$CARGO" clippy --locked --all-targets --manifest-path tests/torture/Cargo.toml --target-dir target/torture -- -D warnings
 }
 
+start_tested_server() {
+  start_server "$1" max_prepared_transactions=10 deadlock_timeout=1s
+  export ADVISORY_KEYS_SERVER_LOG=$1/server.log
+}
+
+# Both editions side by side, since most of these tests wait most of the time; each on a server of its own.
+check_live() {
+  local beside own=0 other=0
+  (start_tested_server "$server-portable" && portable run_live) >"$scratch/live-portable.log" 2>&1 &
+  beside=$!
+  run_live || own=$?
+  wait $beside || other=$?
+  say "the same, portable edition"
+  cat "$scratch/live-portable.log"
+  stop_server "$server-portable"
+  [ $own -eq 0 ] && [ $other -eq 0 ]
+}
+
 # Unit tests, and tests inside a server of its own.
 check_rust() {
   local as=()
@@ -62,8 +81,7 @@ check_rust() {
 check_install() {
   build_extension
   install_extension
-  start_server "$server" max_prepared_transactions=10 deadlock_timeout=1s
-  export ADVISORY_KEYS_SERVER_LOG=$server/server.log
+  start_tested_server "$server"
 }
 
 passed=() failed=()
@@ -100,10 +118,9 @@ step analysers "plpgsql_check" check_plpgsql
 portable() { EDITION=portable "$@"; }
 step sql "SQL suite" run_regress
 step isolation "isolation suite" run_isolation
-step live "live suite" run_live
+step live "live suites of both editions" check_live
 step sql "SQL suite, portable edition" portable run_regress
 step isolation "isolation suite, portable edition" portable run_isolation
-step live "live suite, portable edition" portable run_live
 if [ "$major" -lt 17 ]; then
   # From 17 on names are recorded without this.
   start_server "$server" max_prepared_transactions=10 shared_preload_libraries=advisory_keys

@@ -54,7 +54,7 @@ run_isolation() { run_pg_regress "$(test_programs)/isolation/pg_isolation_regres
 # Outside clients, in Python.
 run_live() {
   need_python_packages tests/live/requirements.txt
-  "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" ${TEST:+-k "$TEST"} "$@"
+  "$PYTHON" -B -m pytest -p no:cacheprovider -q "$PROJECT/tests/live" ${TEST:+-k "$TEST"}
 }
 
 # run_torture OPTION…: tests/torture on a server of its own. What is tortured is --library FILE of the extension, or
