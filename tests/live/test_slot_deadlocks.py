@@ -16,6 +16,9 @@ pytestmark = native_only("there, deadlocks through slots are not found")
 TIMEOUT = 1
 """deadlock_timeout of the server under test, in seconds."""
 
+FOUND = 2 * TIMEOUT + 2
+"""Within how many seconds a deadlock among ten waiters is found; 2 of them for a busy machine."""
+
 
 @pytest.fixture
 def names():
@@ -65,7 +68,7 @@ def assert_one_victim(calls):
     assert len(errors) == 1, errors
     (victim, error), = errors.items()
     assert isinstance(error, psycopg.errors.DeadlockDetected)
-    assert calls[victim].took < 2.5 * TIMEOUT
+    assert calls[victim].took < FOUND
     return victim, error
 
 
@@ -167,7 +170,7 @@ def test_the_culprit_among_ten_waiters(connect, names, row, place):
     blocked = Call(holder, f"UPDATE {row} SET v = v + 1 RETURNING v")
     with pytest.raises(psycopg.errors.DeadlockDetected):
         calls[place].result()
-    assert time.monotonic() - begun < 2 * TIMEOUT + 0.5
+    assert time.monotonic() - begun < FOUND
     assert outcomes([blocked]) == {}
     holder.execute("COMMIT")
     assert set(outcomes(calls)) == {place}
@@ -185,7 +188,7 @@ def test_who_would_find_room_gets_past_who_would_not(connect, names, row):
     wait_until_waiting(observer, pid_of(second))
     blocked = Call(holder, f"UPDATE {row} SET v = v + 1 RETURNING v")
     assert second_call.result() == ""
-    assert second_call.took < 2.5 * TIMEOUT
+    assert second_call.took < FOUND
     second.execute("COMMIT")
     assert outcomes([blocked]) == {}
     holder.execute("COMMIT")

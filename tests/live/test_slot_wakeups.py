@@ -154,9 +154,7 @@ def test_the_end_of_a_prepared_transaction_is_seen(connect, end):
         assert blocked.fetchone() == ([0],)
     finally:
         observer.execute(f"{end} PREPARED '{gid}'")
-    begun = time.monotonic()
     call.result()
-    assert time.monotonic() - begun < 10 * LOOK
     waiter.execute("COMMIT")
     assert_nothing_left(observer, holder, waiter)
 

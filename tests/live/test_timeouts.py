@@ -141,15 +141,15 @@ def test_timeout_0_does_not_wait_whatever_lock_timeout_is(waiter, holder, lock_t
 
 @levels
 def test_many_keys_have_one_deadline(connect, block, level):
-    """With one for each, the call would begin a second wait of 2 s after 1.5 s."""
+    """With one for each, the call would begin a second wait of 4 s after 3 s."""
     names = in_key_order(["deadline", str(i)] for i in range(3))
     holders = [connect(autocommit=False) for _ in names]
     for holder, name in zip(holders, names):
         holder.execute("SELECT lock_keys(%s)", [name])
-    with lock_timeout_unchanged(block), seconds(2, less_than=3.4):
-        call = Background(block, call_of("try_lock_keys", "'2s'", level), [names])
+    with lock_timeout_unchanged(block), seconds(4, less_than=6.5):
+        call = Background(block, call_of("try_lock_keys", "'4s'", level), [names])
         wait_until_waiting(connect(), pid_of(block))
-        time.sleep(1.5)
+        time.sleep(3)
         holders[0].commit()
         assert call.result() is False
     assert held_keys(holders[0], pid_of(block)) == []
