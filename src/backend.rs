@@ -5,7 +5,7 @@
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Functions of Postgres that only read variables: they raise nothing, so they are called without
+/// Functions of Postgres that only read variables, or the clock: they raise nothing, so they are called without
 /// the guard that turns an error into unwinding.
 mod reads {
     use pgrx::pg_sys::{Oid, TimestampTz};
@@ -15,6 +15,7 @@ mod reads {
         pub fn IsTransactionBlock() -> bool;
         pub fn RecoveryInProgress() -> bool;
         pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
+        pub fn GetCurrentTimestamp() -> TimestampTz;
     }
 }
 
@@ -87,6 +88,12 @@ pub fn local_transaction() -> u32 {
         #[cfg(not(any(feature = "pg15", feature = "pg16")))]
         return (*pg_sys::MyProc).vxid.lxid;
     }
+}
+
+/// Now, in microseconds since 2000-01-01 UTC.
+pub fn clock() -> pg_sys::TimestampTz {
+    // SAFETY: see `reads`.
+    unsafe { reads::GetCurrentTimestamp() }
 }
 
 /// When the client's last message came, in microseconds since 2000-01-01 UTC: in the extended protocol

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::keys::keyset::{Entry, KeySet};
 use crate::keys::name::NamedKey;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use crate::locks::snapshot::Snapshot;
@@ -59,12 +60,18 @@ pub fn lock_all<'set, 'a>(
             Attempt::TakenAgain => {}
             Attempt::NotAvailable => {
                 if timeout == Timeout::NoWait {
+                    outcome::refused(&subject);
                     return Ok(Locked::NotInTime(subject));
                 }
                 let deadline = *deadline
                     .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
                 let context = context_line("locking", &subject);
-                if !wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()) {
+                let granted = outcome::waited(
+                    &subject,
+                    || wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()),
+                    |granted| !granted,
+                );
+                if !granted {
                     return Ok(Locked::NotInTime(subject));
                 }
                 taken.new += 1;
@@ -76,6 +83,7 @@ pub fn lock_all<'set, 'a>(
     // A cancel that came while we took the locks is served now, when they can still be given
     // back, and not after the caller's statement has lost the answer.
     check_for_interrupts();
+    outcome::granted(keys.iter());
     Ok(Locked::All(taken))
 }
 

@@ -6,6 +6,7 @@ use crate::keys::keyset::key_of_row;
 use crate::keys::name::NamedKey;
 use crate::keys::text_array::TextArray;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use smallvec::SmallVec;
@@ -51,13 +52,19 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
             }
             Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, key }),
         }
-        NamedKey { array: names, offset, key }.record();
+        let subject = NamedKey { array: names, offset, key };
+        subject.record();
+        outcome::granted([subject].into_iter());
         if claimed.rows.len() == wanted {
             break;
         }
     }
     // As in `lock_all`.
     check_for_interrupts();
+    if claimed.rows.is_empty() {
+        // Of the names it was refused, by the first.
+        outcome::refused(&NamedKey { array: names, offset: names.parts().offset(), key: 0 });
+    }
     Ok(claimed)
 }
 

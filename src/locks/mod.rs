@@ -4,6 +4,7 @@ pub mod all_or_none;
 pub mod claim;
 pub mod lock;
 pub mod lock_table;
+pub mod outcome;
 pub mod session_limit;
 pub mod slots;
 pub mod snapshot;

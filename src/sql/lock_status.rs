@@ -11,13 +11,9 @@ use crate::locks::slots::Waits;
 use crate::shared::memory::name_record;
 use crate::shared::name_record::{Recorded, Subject};
 use crate::sql::arguments::refuse_parallel_worker;
-use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::Datum;
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
-};
+use crate::sql::server_text::ServerText;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
 
 /// One row for each holder and each waiter. `pid` is NULL for a prepared transaction; `name` is NULL
@@ -139,43 +135,14 @@ impl Reader {
     }
 }
 
+/// May the user see the statistics of all?
+pub fn reads_all_stats() -> bool {
+    has_privileges_of(READ_ALL_STATS)
+}
+
 /// Has the user the privileges of a role? A superuser has those of all; a role that was dropped gives
 /// them to nobody else.
 fn has_privileges_of(role: u32) -> bool {
     // SAFETY: looks up memberships; the role need not exist.
     unsafe { pg_sys::has_privs_of_role(current_user().into(), role.into()) }
-}
-
-/// Text in the server's encoding, which a Rust string need not be.
-struct ServerText(Vec<u8>);
-
-impl IntoDatum for ServerText {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        // SAFETY: the function copies that many bytes.
-        let text = unsafe {
-            pg_sys::cstring_to_text_with_len(self.0.as_ptr().cast(), self.0.len() as i32)
-        };
-        Some(text.into())
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::TEXTOID
-    }
-}
-
-// SAFETY: a datum of type text, as declared below.
-unsafe impl BoxRet for ServerText {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        // SAFETY: the caller returns the datum.
-        unsafe { fcinfo.return_optional_datum(self.into_datum()) }
-    }
-}
-
-// SAFETY: the type is text in SQL.
-unsafe impl SqlTranslatable for ServerText {
-    const TYPE_IDENT: &'static str = "text";
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("text"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("text")));
 }
