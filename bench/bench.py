@@ -44,6 +44,7 @@ def main():
         rows = [
             *keys_of_a_table(db, options.rounds),
             *throughput(options.rounds, options.seconds),
+            *counting(options.rounds, options.seconds),
             *acquire(db, options.rounds),
             *session_pairs(db, options.rounds),
             *many_keys(db, options.rounds),
@@ -52,6 +53,7 @@ def main():
             *slots(db, options.rounds, options.seconds),
             *refused(options.rounds, options.seconds),
             *the_view(db, options.rounds),
+            *the_statistics(db, options.rounds),
             *portable(db, options.rounds),
         ]
     print_table(version, rows)
@@ -122,6 +124,30 @@ def throughput(rounds, seconds_per_run):
             for first, second, target in (("without names", "core", ">= 0.97"), ("try_lock_keys", "without names", ">= 0.93")):
                 rows.append(row(f"{LABELS[first]} / {LABELS[second]}, {clients} client(s)", figures[first],
                                 figures[second], "tps", figures[first] / figures[second], target))
+    return rows
+
+
+def counting(rounds, seconds_per_run):
+    """try_lock_keys with and without statistics, all on one first part, and so on one row of them: in transactions per
+    second, as above, and in a loop inside the server, where the call is nearly all there is."""
+    scripts = {
+        "one in a transaction": "\\set i random(1, 1000000)\nBEGIN;\nSELECT try_lock_keys(ARRAY['SIGNUP-EMAIL', :i::text]);\nCOMMIT;\n",
+        "1000 in a statement": "SELECT count(try_lock_keys(ARRAY['SIGNUP-EMAIL', (i % 10)::text], shared => true))"
+                               " FROM generate_series(1, 1000) AS i;\n",
+    }
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for what, script in scripts.items():
+            path = os.path.join(folder, "script")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(script)
+            for clients in (1, 2, 8):
+                figures = medians(rounds, {
+                    stats: lambda stats=stats: pgbench(
+                        path, seconds_per_run, clients, {"PGOPTIONS": f"-c advisory_keys.track_stats={stats}"})
+                    for stats in ("on", "off")})
+                rows.append(row(f"try_lock_keys with statistics / without, {what}, {clients} client(s)", figures["on"],
+                                figures["off"], "tps", figures["on"] / figures["off"], ">= 0.97"))
     return rows
 
 
@@ -340,6 +366,19 @@ def the_view(db, rounds):
     db.execute("SELECT pg_advisory_unlock_all()")
     return [row(f"advisory_locks with 10,000 locks ({named} named) / pg_locks", figures["view"], figures["pg_locks"],
                 "ms", figures["view"] / figures["pg_locks"], "first < 50")]
+
+
+def the_statistics(db, rounds):
+    """The view with 1,000 rows, in milliseconds; beside it, pg_stat_database."""
+    db.execute("SELECT advisory_lock_stats_reset()")
+    db.execute("SELECT count(try_lock_keys(ARRAY['kind ' || i])) FROM generate_series(1, 1000) AS i")
+    rows = db.execute("SELECT count(*) FROM advisory_lock_stats").fetchone()[0]
+    figures = medians(rounds, {
+        "view": lambda: seconds(db, "SELECT count(first_part), sum(wait_time) FROM advisory_lock_stats") * 1e3,
+        "database": lambda: seconds(db, "SELECT count(datname), sum(blks_hit) FROM pg_stat_database") * 1e3,
+    })
+    return [row(f"advisory_lock_stats with {rows} rows / pg_stat_database", figures["view"], figures["database"],
+                "ms", figures["view"] / figures["database"], "first < 10")]
 
 
 def portable(db, rounds):

@@ -64,7 +64,8 @@ COMMENT ON FUNCTION slots_held(text[]) IS
 'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
 
 CREATE FUNCTION advisory_lock_entries() RETURNS TABLE (
-  key bigint, name text, mode text, granted bool, pid int, waiting_since timestamp with time zone, slot_holders int[]
+  key bigint, name text, mode text, granted bool, pid int, waiting_since timestamp with time zone, slot_holders int[],
+  held_since timestamp with time zone, level text
 )
 STRICT VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
@@ -76,9 +77,12 @@ COMMENT ON FUNCTION advisory_lock_entries() IS
 CREATE OR REPLACE VIEW advisory_locks AS
 SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
        CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
-       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query, l.held_since, l.level
   FROM advisory_lock_entries() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
+
+COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
 
 DROP FUNCTION advisory_lock_status();
 

@@ -87,7 +87,9 @@ CREATE FUNCTION "advisory_lock_entries"() RETURNS TABLE (
   "granted" bool,
   "pid" INT,
   "waiting_since" timestamp with time zone,
-  "slot_holders" INT[]
+  "slot_holders" INT[],
+  "held_since" timestamp with time zone,
+  "level" TEXT
 )
 STRICT VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
@@ -202,7 +204,7 @@ AS 'MODULE_PATHNAME', 'unlock_slot_wrapper';
 CREATE VIEW advisory_locks AS
 SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
        CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
-       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query, l.held_since, l.level
   FROM advisory_lock_entries() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 
@@ -281,6 +283,8 @@ COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a wait
 COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
 COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
 
 COMMENT ON VIEW advisory_lock_stats IS
 'how often and how long the names of this database were locked and waited for: one row for each first part of a name';

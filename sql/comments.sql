@@ -62,6 +62,8 @@ COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a wait
 COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
 COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
 
 COMMENT ON VIEW advisory_lock_stats IS
 'how often and how long the names of this database were locked and waited for: one row for each first part of a name';

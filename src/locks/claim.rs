@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::keys::keyset::key_of_row;
 use crate::keys::name::NamedKey;
 use crate::keys::text_array::TextArray;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
 use crate::locks::outcome;
 use crate::locks::session_limit;
@@ -55,6 +56,7 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
         let subject = NamedKey { array: names, offset, key };
         subject.record();
         outcome::granted([subject].into_iter());
+        held_since::granted(key, mode, level, true, false);
         if claimed.rows.len() == wanted {
             break;
         }
@@ -107,6 +109,7 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         for row in self.rows.iter().rev() {
             give_back(&AdvisoryLock::new(row.key), self.mode, self.level);
+            held_since::given_back(row.key, self.mode);
         }
     }
 }

@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use crate::settings;
+use crate::shared::holds::Backend;
 use crate::shared::name_record::{self, NameRecord};
 use crate::shared::statistics::{self, Statistics};
+use pgrx::pg_sys;
 use std::mem::size_of;
 use std::sync::atomic::AtomicU64;
 
@@ -13,6 +15,7 @@ use std::sync::atomic::AtomicU64;
 pub struct Sizes {
     name_sets: usize,
     statistics_sets: usize,
+    backends: usize,
 }
 
 /// What the memory begins with.
@@ -29,12 +32,14 @@ impl Sizes {
         Self {
             name_sets: NameRecord::sets_for(settings::max_names()),
             statistics_sets: Statistics::sets_for(settings::max_stats()),
+            // SAFETY: it does not change once the server has begun to make shared memory.
+            backends: usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or(0),
         }
     }
 
     /// In bytes.
     pub fn total(self) -> usize {
-        self.statistics() + self.statistics_sets * size_of::<statistics::Set>()
+        self.backends() + self.backends * size_of::<Backend>()
     }
 
     fn names(self) -> usize {
@@ -43,6 +48,10 @@ impl Sizes {
 
     fn statistics(self) -> usize {
         self.names() + self.name_sets * size_of::<name_record::Set>()
+    }
+
+    fn backends(self) -> usize {
+        self.statistics() + self.statistics_sets * size_of::<statistics::Set>()
     }
 }
 
@@ -87,6 +96,14 @@ impl Layout {
         let Header { sizes, evictions } = self.header();
         // SAFETY: as for the names.
         Statistics::new(unsafe { self.slice(sizes.statistics(), sizes.statistics_sets) }, evictions)
+    }
+
+    /// The places of each backend, by its number in the process table.
+    #[inline]
+    pub fn backends(self) -> &'static [Backend] {
+        let sizes = self.header().sizes;
+        // SAFETY: as for the names.
+        unsafe { self.slice(sizes.backends(), sizes.backends) }
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! Where names and statistics are: in memory that all backends share.
+//! Where names, statistics and the rest are: in memory that all backends share.
 //!
 //! In a library of `shared_preload_libraries` it is part of the server's shared memory
 //! (`src/backend/storage/ipc/ipci.c`). Else, from Postgres 17 on, it is a named segment that the first
@@ -6,6 +6,7 @@
 //! Either way it begins empty after every start of the server, also after a crash.
 #![allow(unsafe_code)]
 
+use crate::shared::holds::Backend;
 use crate::shared::layout::{Layout, Sizes};
 use crate::shared::name_record::NameRecord;
 use crate::shared::statistics::Statistics;
@@ -26,6 +27,12 @@ pub fn name_record() -> Option<NameRecord<'static>> {
 #[inline]
 pub fn statistics() -> Option<Statistics<'static>> {
     layout()?.statistics()
+}
+
+/// Since when each backend holds its locks, if that is known, by its number in the process table.
+#[inline]
+pub fn backends() -> Option<&'static [Backend]> {
+    Some(layout()?.backends())
 }
 
 #[inline]

@@ -3,7 +3,7 @@
 //! # The layout
 //!
 //! One piece of memory ([`layout`]), wherever it is ([`memory`]): a header, the sets of the record of names
-//! ([`name_record`]), those of the statistics ([`statistics`]). It begins as zeros, which everywhere stand
+//! ([`name_record`]), those of the statistics ([`statistics`]), and since when each backend holds its locks ([`holds`]). It begins as zeros, which everywhere stand
 //! for nothing, with the sizes in the header. The layout has a number, which is part of the name of the segment.
 //!
 //! # The protocols
@@ -23,6 +23,7 @@
 //! Names and the rows of the statistics are in sets of slots; the key, or the first part, says which set. So what
 //! one backend does in a set concerns only those who fall into it too.
 
+pub mod holds;
 pub mod layout;
 pub mod memory;
 pub mod name_record;

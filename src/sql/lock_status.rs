@@ -5,6 +5,7 @@
 use crate::backend::{current_database, current_user};
 use crate::error::{Error, OrRaise};
 use crate::keys::encoding::is_valid;
+use crate::locks::held_since;
 use crate::locks::lock::Mode;
 use crate::locks::lock_table::{Entry, TableCopy, entries};
 use crate::locks::slots::Waits;
@@ -32,6 +33,8 @@ fn advisory_lock_entries() -> TableIterator<
         name!(pid, Option<i32>),
         name!(waiting_since, Option<TimestampWithTimeZone>),
         name!(slot_holders, Option<Vec<i32>>),
+        name!(held_since, Option<TimestampWithTimeZone>),
+        name!(level, Option<&'static str>),
     ),
 > {
     refuse_parallel_worker().or_raise();
@@ -41,8 +44,9 @@ fn advisory_lock_entries() -> TableIterator<
     let waiters = waiters.into_iter().map(|(entry, holders)| (entry, Some(holders)));
     let others = entries(&table).into_iter().map(|entry| (entry, None));
     TableIterator::new(others.chain(waiters).map(move |(entry, slot_holders)| {
+        let (held_since, level) = reader.hold(&entry).unzip();
         let (key, name, mode, granted, pid, since) = reader.row(entry);
-        (key, name, mode, granted, pid, since, slot_holders)
+        (key, name, mode, granted, pid, since, slot_holders, held_since.flatten(), level)
     }))
 }
 
@@ -100,6 +104,19 @@ impl Reader {
         };
         let waiting_since = entry.waiting_since.and_then(|time| time.try_into().ok());
         (entry.key, name, mode, entry.granted, entry.pid, waiting_since)
+    }
+
+    /// Since when a holder holds, and at which level; none if it is not known, or not for the user to see.
+    fn hold(&mut self, entry: &Entry) -> Option<(Option<TimestampWithTimeZone>, &'static str)> {
+        let pid = entry.pid.filter(|_| entry.granted)?;
+        let held =
+            held_since::of(pid, entry.key, entry.mode).filter(|_| self.may_see(Some(pid)))?;
+        let level = match (held.session, held.transaction) {
+            (true, true) => "both",
+            (true, false) => "session",
+            _ => "transaction",
+        };
+        Some((held.since.try_into().ok(), level))
     }
 
     /// May the user see what this backend does? The rule of `HAS_PGSTAT_PERMISSIONS` in

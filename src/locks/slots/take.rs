@@ -14,6 +14,7 @@
 use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::name::NamedKey;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, LockMode, Mode, class};
 use crate::locks::outcome;
 use crate::locks::session_limit;
@@ -92,6 +93,8 @@ impl Slot {
     /// The caller will be told of it, and keeps it.
     pub fn keep(mut self) {
         session_limit::add(self.level, usize::from(self.is_new()));
+        let first = self.attempt == Attempt::Taken;
+        held_since::granted(self.lock.key(), Mode::Shared, self.level, first, self.waited);
         self.kept = true;
     }
 }

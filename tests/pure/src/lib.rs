@@ -3,6 +3,8 @@
 
 pub mod any_array;
 pub mod any_bytes;
+#[path = "../../../src/shared/holds.rs"]
+pub mod holds;
 #[path = "../../../src/shared/name_record.rs"]
 pub mod name_record;
 #[path = "../../../src/shared/statistics.rs"]
