@@ -18,7 +18,7 @@ pub fn granted(key: i64, mode: Mode, level: Level, first: bool, waited: bool) {
     if !settings::track_stats() {
         return;
     }
-    let Some(own) = own() else { return };
+    let Some(own) = memory::backends().and_then(own) else { return };
     let since = if waited { clock() } else { statement_start() };
     let grant = Grant { session: level == Level::Session, first, since };
     own.granted(process_id(), subject(key, mode), grant, current_transaction());
@@ -27,7 +27,7 @@ pub fn granted(key: i64, mode: Mode, level: Level, first: bool, waited: bool) {
 /// Something was released, and this is left.
 #[inline]
 pub fn released(key: i64, mode: Mode, left: Holds) {
-    if let Some(own) = own() {
+    if let Some(own) = memory::known_backends().and_then(own) {
         let session = left.at_session_level > 0;
         let transaction = left.in_all > left.at_session_level;
         own.released(process_id(), subject(key, mode), session, transaction);
@@ -43,7 +43,7 @@ pub fn given_back(key: i64, mode: Mode) {
 
 /// A subtransaction was rolled back.
 pub fn rolled_back(subtransaction: pg_sys::SubTransactionId) {
-    if let Some(own) = own() {
+    if let Some(own) = memory::known_backends().and_then(own) {
         own.rolled_back(process_id(), subtransaction);
     }
 }
@@ -57,7 +57,7 @@ pub fn of(pid: i32, key: i64, mode: Mode) -> Option<Held> {
     }
     // SAFETY: as above.
     let transaction = unsafe { local_transaction_of(process) };
-    place(process)?.read(pid, subject(key, mode), transaction)
+    place(memory::backends()?, process)?.read(pid, subject(key, mode), transaction)
 }
 
 fn subject(key: i64, mode: Mode) -> Subject {
@@ -65,15 +65,15 @@ fn subject(key: i64, mode: Mode) -> Subject {
 }
 
 #[inline]
-fn own() -> Option<&'static Backend> {
+fn own(backends: &'static [Backend]) -> Option<&'static Backend> {
     // SAFETY: reads a variable of the backend.
-    place(unsafe { pg_sys::MyProc })
+    place(backends, unsafe { pg_sys::MyProc })
 }
 
 /// The places of a process, by its entry in the process table.
 #[inline]
-fn place(process: *const pg_sys::PGPROC) -> Option<&'static Backend> {
+fn place(backends: &'static [Backend], process: *const pg_sys::PGPROC) -> Option<&'static Backend> {
     // SAFETY: both point into the process table, which does not move.
     let number = unsafe { process.offset_from((*pg_sys::ProcGlobal).allProcs) };
-    memory::backends()?.get(usize::try_from(number).ok()?)
+    backends.get(usize::try_from(number).ok()?)
 }

@@ -40,10 +40,10 @@ pub fn waited<R>(
     work: impl FnOnce() -> R,
     in_vain: impl FnOnce(&R) -> bool,
 ) -> R {
-    if !settings::track_stats() {
+    let Some(row_then) = settings::track_stats().then(|| row(subject)).flatten() else {
         return work();
-    }
-    count(subject, Counter::Waits);
+    };
+    row_then.add(Counter::Waits, 1);
     let begun = Instant::now();
     // Its row may have made room meanwhile.
     let ended = AssertUnwindSafe(|counter: Option<Counter>| {

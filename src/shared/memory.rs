@@ -35,14 +35,22 @@ pub fn backends() -> Option<&'static [Backend]> {
     Some(layout()?.backends())
 }
 
+/// The same for who must not do what may be needed first: the clean-up of a transaction, or after an error.
+#[inline]
+pub fn known_backends() -> Option<&'static [Backend]> {
+    Some(known_layout()?.backends())
+}
+
 #[inline]
 fn layout() -> Option<Layout> {
+    known_layout().or_else(attach)
+}
+
+#[inline]
+fn known_layout() -> Option<Layout> {
     let base = BASE.load(Ordering::Relaxed);
-    if base.is_null() {
-        return attach();
-    }
     // SAFETY: it is set once the memory was begun, which stays for as long as the process lives.
-    Some(unsafe { Layout::at(base) })
+    (!base.is_null()).then(|| unsafe { Layout::at(base) })
 }
 
 /// Is the library being loaded as one of `shared_preload_libraries`?
