@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import subprocess
 import tempfile
 import threading
 import time
