@@ -57,12 +57,12 @@ def assert_refused(call, function):
 def test_a_lock_timeout_that_loses_the_race_is_no_failure(connect, level, mode, function, limit):
     waiter = connect(autocommit=False)
     if limit == "lock_timeout":
-        waiter.execute("SET lock_timeout = '100ms'")
+        waiter.execute("SET lock_timeout = '200ms'")
         waiter.commit()
-    statement = call_of(function, level, mode, "'100ms'" if limit == "timeout" else "NULL")
+    statement = call_of(function, level, mode, "'200ms'" if limit == "timeout" else "NULL")
     for _ in range(2):
         with race(connect, waiter, statement, [NAME]) as (call, observer):
-            time.sleep(0.15)
+            time.sleep(0.25)
         if PORTABLE and level == "transaction":
             # There the lock is given back when the block of the wait is rolled back.
             assert_refused(call, function)
@@ -72,7 +72,7 @@ def test_a_lock_timeout_that_loses_the_race_is_no_failure(connect, level, mode, 
         answer = call.result()
         assert answer == (function == "try_lock_keys" or "")
         assert held_keys(observer, pid_of(waiter)) == [(KEY, MODES[mode])]
-        expected = "100ms" if limit == "lock_timeout" else "0"
+        expected = "200ms" if limit == "lock_timeout" else "0"
         assert waiter.execute("SHOW lock_timeout").fetchone() == (expected,)
         if level == "session":
             assert waiter.execute(f"SELECT unlock_keys(%s, {mode == 'shared'})", [NAME]).fetchone() == (True,)
@@ -88,12 +88,12 @@ def test_a_lock_timeout_that_loses_the_race_is_no_failure(connect, level, mode, 
 def test_other_errors_leave_nothing_held(connect, level, mode, function, timeout, interrupt):
     waiter = connect()
     if interrupt == "statement_timeout":
-        waiter.execute("SET statement_timeout = '100ms'")
+        waiter.execute("SET statement_timeout = '200ms'")
     with race(connect, waiter, call_of(function, level, mode, timeout), [NAME]) as (call, observer):
         if interrupt == "cancel":
             observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
         else:
-            time.sleep(0.15)
+            time.sleep(0.25)
     with pytest.raises(psycopg.errors.QueryCanceled):
         call.result()
     # At transaction level Postgres lets go of everything itself.
@@ -104,7 +104,7 @@ def test_other_errors_leave_nothing_held(connect, level, mode, function, timeout
 @levels
 @pytest.mark.parametrize("function", ["try_lock_keys", "acquire_keys"])
 @pytest.mark.parametrize(
-    "timeout, statement_timeout", [("100ms", "130ms"), ("130ms", "100ms"), ("100ms", "100ms")]
+    "timeout, statement_timeout", [("200ms", "230ms"), ("230ms", "200ms"), ("200ms", "200ms")]
 )
 def test_statement_timeout_is_never_swallowed(connect, level, function, timeout, statement_timeout):
     """Both timers fire while the backend is stopped; core serves only one of them."""
@@ -146,8 +146,8 @@ def test_the_race_is_real(connect):
         EXCEPTION WHEN lock_not_available THEN
             RETURN false;
         END $$""")
-    waiter.execute("SET lock_timeout = '100ms'")
+    waiter.execute("SET lock_timeout = '200ms'")
     with race(connect, waiter, "SELECT naive_lock(%s)", [KEY]) as (call, observer):
-        time.sleep(0.15)
+        time.sleep(0.25)
     assert call.result() is False
     assert held_keys(observer, pid_of(waiter)) == [(KEY, "ExclusiveLock")]
