@@ -63,6 +63,12 @@ impl NamedKey<'_> {
         }
     }
 
+    /// The first part, in the server's encoding.
+    #[inline]
+    pub fn first_part(&self) -> &[u8] {
+        self.array.row_at(self.offset).next().unwrap_or_default()
+    }
+
     #[cold]
     fn log_other_parts(&self) {
         let mut detail = b"Key ".to_vec();

@@ -4,7 +4,9 @@ use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::keyset::{Entry, KeySet};
 use crate::keys::name::NamedKey;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use crate::locks::snapshot::Snapshot;
@@ -48,7 +50,8 @@ pub fn lock_all<'set, 'a>(
         if session_limit::reached(taken.new) && !lock.held(mode) {
             session_limit::check(taken.new)?;
         }
-        match lock.try_acquire(mode, level) {
+        let attempt = lock.try_acquire(mode, level);
+        match attempt {
             Attempt::Taken => taken.new += 1,
             // A lock of the transaction that becomes one of the session outlives the transaction.
             Attempt::TakenAgain
@@ -59,12 +62,18 @@ pub fn lock_all<'set, 'a>(
             Attempt::TakenAgain => {}
             Attempt::NotAvailable => {
                 if timeout == Timeout::NoWait {
+                    outcome::refused(&subject);
                     return Ok(Locked::NotInTime(subject));
                 }
                 let deadline = *deadline
                     .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
                 let context = context_line("locking", &subject);
-                if !wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()) {
+                let granted = outcome::waited(
+                    &subject,
+                    || wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()),
+                    |granted| !granted,
+                );
+                if !granted {
                     return Ok(Locked::NotInTime(subject));
                 }
                 taken.new += 1;
@@ -72,10 +81,13 @@ pub fn lock_all<'set, 'a>(
             }
         }
         taken.granted += 1;
+        let (first, waited) = (attempt != Attempt::TakenAgain, attempt == Attempt::NotAvailable);
+        held_since::granted(subject.key, mode, level, first, waited);
     }
     // A cancel that came while we took the locks is served now, when they can still be given
     // back, and not after the caller's statement has lost the answer.
     check_for_interrupts();
+    outcome::granted(keys.iter());
     Ok(Locked::All(taken))
 }
 
@@ -118,6 +130,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         for entry in self.entries[..self.granted].iter().rev() {
             give_back(&AdvisoryLock::new(entry.key), self.mode, self.level);
+            held_since::given_back(entry.key, self.mode);
         }
     }
 }

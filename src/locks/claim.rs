@@ -5,7 +5,9 @@ use crate::error::Error;
 use crate::keys::keyset::key_of_row;
 use crate::keys::name::NamedKey;
 use crate::keys::text_array::TextArray;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use smallvec::SmallVec;
@@ -51,13 +53,20 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
             }
             Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, key }),
         }
-        NamedKey { array: names, offset, key }.record();
+        let subject = NamedKey { array: names, offset, key };
+        subject.record();
+        outcome::granted([subject].into_iter());
+        held_since::granted(key, mode, level, true, false);
         if claimed.rows.len() == wanted {
             break;
         }
     }
     // As in `lock_all`.
     check_for_interrupts();
+    if claimed.rows.is_empty() {
+        // Of the names it was refused, by the first.
+        outcome::refused(&NamedKey { array: names, offset: names.parts().offset(), key: 0 });
+    }
     Ok(claimed)
 }
 
@@ -100,6 +109,7 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         for row in self.rows.iter().rev() {
             give_back(&AdvisoryLock::new(row.key), self.mode, self.level);
+            held_since::given_back(row.key, self.mode);
         }
     }
 }

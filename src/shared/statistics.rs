@@ -1,0 +1,411 @@
+//! The statistics of named locks: a row for each first part of a name, in each database.
+//!
+//! The rows are in a table of fixed size, in sets of [`WAYS`] slots; the first part says which set. What is counted is
+//! added to a counter of the row and nothing else, so eight sessions that use one first part write one cache line, and
+//! whoever is stopped or killed between two counters leaves nothing half done. Two rows for one first part there
+//! cannot be, since only one backend at a time puts a new one into a set ([`Set::entrance`]).
+//!
+//! In a full set, the row that was used least makes room. Its count of uses stays with the slot as the head start of
+//! the one that comes: so of many first parts that come once, each pushes out the one before it, those in steady use stay, and
+//! those in use no longer go in the end (Metwally, Agrawal, El Abbadi: "Efficient Computation of Frequent and Top-k
+//! Elements in Data Streams"). A backend that found a row in the moment in which it makes room counts for the row that
+//! took its place.
+
+use super::text::Text;
+use super::version::Version;
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Slots in a set.
+pub const WAYS: usize = 8;
+
+/// The longest text that a row takes, in bytes.
+pub const MAX_TEXT: usize = Text::<WORDS>::MAX;
+
+/// 8-byte words of text in a row.
+const WORDS: usize = 13;
+
+/// How often a new row is tried while others come into the same set.
+const ATTEMPTS: usize = 1000;
+
+/// What is counted. Times are in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Locks granted.
+    Locks,
+    /// Locks not granted, and not waited for.
+    Refused,
+    /// Waits that began.
+    Waits,
+    /// How long they were, when they had ended.
+    WaitTime,
+    /// The longest of them.
+    MaxWaitTime,
+    /// Waits that ended in vain, in time.
+    Timeouts,
+    /// Waits that ended by an error: a deadlock.
+    Deadlocks,
+    /// Cancelled, or by `statement_timeout`.
+    Cancels,
+}
+
+const COUNTERS: usize = Counter::Cancels as usize + 1;
+
+/// What is counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The database that the locks are in; not 0.
+    pub database: u32,
+    /// [`hash`] of the first part.
+    pub hash: u64,
+}
+
+/// Slots, and what finds them, in few cache lines. All bytes zero is a set without rows.
+#[repr(C, align(64))]
+#[cfg_attr(test, derive(Default))]
+pub struct Set {
+    hashes: [AtomicU64; WAYS],
+    versions: [Version; WAYS],
+    /// 0: no row.
+    databases: [AtomicU32; WAYS],
+    /// Held by who brings a new row.
+    entrance: Version,
+    rows: [Row; WAYS],
+}
+
+/// What is known of a first part.
+#[repr(C, align(64))]
+#[cfg_attr(test, derive(Default))]
+pub struct Row {
+    counts: [AtomicU64; COUNTERS],
+    /// How often those were used that were in the slot before.
+    head_start: AtomicU64,
+    /// Since when it counts, in microseconds since 2000-01-01 UTC.
+    since: AtomicI64,
+    text: Text<WORDS>,
+}
+
+/// A row, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The first part, in the encoding of its database, maybe cut.
+    pub text: Vec<u8>,
+    /// Since when it was counted, in microseconds since 2000-01-01 UTC.
+    pub since: i64,
+    counts: [u64; COUNTERS],
+}
+
+impl Counted {
+    /// One of the counts.
+    pub fn of(&self, counter: Counter) -> u64 {
+        self.counts[counter as usize]
+    }
+}
+
+/// The statistics, wherever they are.
+#[derive(Clone, Copy)]
+pub struct Statistics<'a> {
+    sets: &'a [Set],
+    evictions: &'a AtomicU64,
+}
+
+impl<'a> Statistics<'a> {
+    /// Those in these sets; `None` if there are none.
+    pub fn new(sets: &'a [Set], evictions: &'a AtomicU64) -> Option<Self> {
+        (!sets.is_empty()).then_some(Self { sets, evictions })
+    }
+
+    /// How many sets are needed for that many rows. A set can be full while others are not, so there is room for
+    /// twice as many.
+    pub fn sets_for(rows: usize) -> usize {
+        (rows * 2).div_ceil(WAYS)
+    }
+
+    /// The row of a subject, made if need be, with the clock and the text that are asked for then; none if that
+    /// was not possible at once.
+    #[inline]
+    pub fn row<T: AsRef<[u8]>>(
+        self,
+        subject: Subject,
+        now: impl Fn() -> i64,
+        text: impl Fn() -> T,
+    ) -> Option<&'a Row> {
+        let set = self.set_of(subject);
+        let slot = match set.find(subject) {
+            Some(slot) => slot,
+            None => self.enter(set, subject, now, text)?,
+        };
+        Some(&set.rows[slot])
+    }
+
+    #[cold]
+    fn enter<T: AsRef<[u8]>>(
+        self,
+        set: &Set,
+        subject: Subject,
+        now: impl Fn() -> i64,
+        text: impl Fn() -> T,
+    ) -> Option<usize> {
+        (0..ATTEMPTS).find_map(|_| {
+            let entered = set.entrance.write(|| {
+                // Somebody may have been faster.
+                set.find(subject).or_else(|| {
+                    let slot = (0..WAYS).min_by_key(|&slot| set.uses(slot))?;
+                    let evicted = set.put(slot, subject, now(), text().as_ref())?;
+                    self.evictions.fetch_add(u64::from(evicted), Relaxed);
+                    Some(slot)
+                })
+            });
+            if entered.is_none() {
+                spin_loop();
+            }
+            entered.flatten().or_else(|| set.find(subject))
+        })
+    }
+
+    /// All rows of a database.
+    pub fn rows(self, database: u32) -> impl Iterator<Item = Counted> + use<'a> {
+        self.slots().filter_map(move |(set, slot)| set.read(slot, database))
+    }
+
+    /// Removes all rows of a database.
+    pub fn reset(self, database: u32) {
+        for (set, slot) in self.slots() {
+            if set.databases[slot].load(Relaxed) == database {
+                // What is being written now is new.
+                set.versions[slot].write(|| set.databases[slot].store(0, Relaxed));
+            }
+        }
+    }
+
+    /// How many rows have made room for others.
+    pub fn evictions(self) -> u64 {
+        self.evictions.load(Relaxed)
+    }
+
+    fn slots(self) -> impl Iterator<Item = (&'a Set, usize)> + use<'a> {
+        self.sets.iter().flat_map(|set| (0..WAYS).map(move |slot| (set, slot)))
+    }
+
+    #[inline]
+    fn set_of(self, subject: Subject) -> &'a Set {
+        let spread = fold(subject.hash, u64::from(subject.database));
+        // As good as a remainder, and faster.
+        &self.sets[((u128::from(spread) * self.sets.len() as u128) >> 64) as usize]
+    }
+}
+
+/// A number for a first part.
+#[inline]
+pub fn hash(text: &[u8]) -> u64 {
+    let mut words = text.chunks_exact(8);
+    let mut hash = text.len() as u64;
+    for word in words.by_ref() {
+        hash = fold(hash, u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    }
+    let mut last = [0; 8];
+    last[..words.remainder().len()].copy_from_slice(words.remainder());
+    fold(hash, u64::from_le_bytes(last))
+}
+
+/// Mixes two numbers: the halves of the product of what they are made into.
+#[inline]
+fn fold(hash: u64, word: u64) -> u64 {
+    let product =
+        u128::from(hash ^ 0x9e37_79b9_7f4a_7c15) * u128::from(word ^ 0xd1b5_4a32_d192_ed03);
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl Set {
+    /// The slot of a subject.
+    #[inline]
+    fn find(&self, subject: Subject) -> Option<usize> {
+        (0..WAYS).find(|&slot| {
+            self.is(slot, subject)
+                && self.versions[slot].read(|| self.is(slot, subject).then_some(())).is_some()
+        })
+    }
+
+    #[inline]
+    fn is(&self, slot: usize, subject: Subject) -> bool {
+        self.hashes[slot].load(Relaxed) == subject.hash
+            && self.databases[slot].load(Relaxed) == subject.database
+    }
+
+    fn read(&self, slot: usize, database: u32) -> Option<Counted> {
+        if self.databases[slot].load(Relaxed) != database {
+            return None;
+        }
+        // A row that somebody took away meanwhile is no row; one that is coming counts nothing yet.
+        self.versions[slot].read(|| {
+            (self.databases[slot].load(Relaxed) == database).then(|| self.rows[slot].read())
+        })
+    }
+
+    /// How much speaks for keeping what is in the slot.
+    fn uses(&self, slot: usize) -> u64 {
+        if self.versions[slot].is_being_written() {
+            u64::MAX
+        } else if self.databases[slot].load(Relaxed) == 0 {
+            0
+        } else {
+            self.rows[slot].uses().saturating_add(1)
+        }
+    }
+
+    /// Begins a row; was there another?
+    fn put(&self, slot: usize, subject: Subject, now: i64, text: &[u8]) -> Option<bool> {
+        self.versions[slot].write(|| {
+            let evicted = self.databases[slot].load(Relaxed) != 0;
+            let row = &self.rows[slot];
+            row.begin(if evicted { row.uses() } else { 0 }, now, text);
+            self.hashes[slot].store(subject.hash, Relaxed);
+            self.databases[slot].store(subject.database, Relaxed);
+            evicted
+        })
+    }
+}
+
+impl Row {
+    /// Counts.
+    #[inline]
+    pub fn add(&self, counter: Counter, count: u64) {
+        self.counts[counter as usize].fetch_add(count, Relaxed);
+    }
+
+    /// Counts a wait that has ended.
+    pub fn add_wait(&self, microseconds: u64) {
+        self.add(Counter::WaitTime, microseconds);
+        self.counts[Counter::MaxWaitTime as usize].fetch_max(microseconds, Relaxed);
+    }
+
+    fn uses(&self) -> u64 {
+        use Counter::{Cancels, Deadlocks, Locks, Refused, Timeouts};
+        [Locks, Refused, Timeouts, Deadlocks, Cancels]
+            .iter()
+            .map(|&counter| self.counts[counter as usize].load(Relaxed))
+            .fold(self.head_start.load(Relaxed), u64::saturating_add)
+    }
+
+    fn begin(&self, head_start: u64, now: i64, text: &[u8]) {
+        self.counts.iter().for_each(|count| count.store(0, Relaxed));
+        self.head_start.store(head_start, Relaxed);
+        self.since.store(now, Relaxed);
+        self.text.write(text);
+    }
+
+    fn read(&self) -> Counted {
+        Counted {
+            text: self.text.read(),
+            since: self.since.load(Relaxed),
+            counts: std::array::from_fn(|i| self.counts[i].load(Relaxed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn sets(count: usize) -> Vec<Set> {
+        (0..count).map(|_| Set::default()).collect()
+    }
+
+    fn lock(statistics: Statistics<'_>, database: u32, text: &str) {
+        let subject = Subject { database, hash: hash(text.as_bytes()) };
+        statistics.row(subject, || 7, || text).expect("a row").add(Counter::Locks, 1);
+    }
+
+    fn locks(statistics: Statistics<'_>, database: u32, text: &str) -> Option<u64> {
+        let mut rows = statistics.rows(database).filter(|row| row.text == text.as_bytes());
+        let row = rows.next()?;
+        assert_eq!(rows.next(), None, "one row");
+        Some(row.of(Counter::Locks))
+    }
+
+    #[test]
+    fn a_row_counts_what_was_added() {
+        let (sets, evictions) = (sets(4), AtomicU64::new(0));
+        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        for text in ["", "ORDER", "12345678", "123456789", &"x".repeat(MAX_TEXT)] {
+            assert_eq!(locks(statistics, 1, text), None);
+            lock(statistics, 1, text);
+            lock(statistics, 1, text);
+            assert_eq!(locks(statistics, 1, text), Some(2));
+            assert_eq!(locks(statistics, 2, text), None);
+        }
+        let subject = Subject { database: 1, hash: hash(b"ORDER") };
+        let row = statistics.row(subject, || 8, || unreachable!("it is there") as &str).unwrap();
+        row.add_wait(5);
+        row.add_wait(3);
+        let row = statistics.rows(1).find(|row| row.text == b"ORDER").unwrap();
+        assert_eq!((row.of(Counter::WaitTime), row.of(Counter::MaxWaitTime)), (8, 5));
+        assert_eq!((row.since, statistics.evictions()), (7, 0));
+    }
+
+    #[test]
+    fn a_reset_is_of_one_database() {
+        let (sets, evictions) = (sets(2), AtomicU64::new(0));
+        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        lock(statistics, 1, "a");
+        lock(statistics, 2, "a");
+        statistics.reset(1);
+        assert_eq!((locks(statistics, 1, "a"), locks(statistics, 2, "a")), (None, Some(1)));
+        lock(statistics, 1, "a");
+        assert_eq!((locks(statistics, 1, "a"), statistics.evictions()), (Some(1), 0));
+    }
+
+    #[test]
+    fn what_is_in_steady_use_stays() {
+        const ROUNDS: u64 = if cfg!(miri) { 30 } else { 1000 };
+        let (sets, evictions) = (sets(1), AtomicU64::new(0));
+        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        for i in 0..ROUNDS {
+            lock(statistics, 1, "steady");
+            lock(statistics, 1, &format!("once {i}"));
+            assert_eq!(locks(statistics, 1, "steady"), Some(i + 1));
+        }
+        assert_eq!(statistics.rows(1).count(), WAYS);
+        assert_eq!(statistics.evictions(), ROUNDS + 1 - WAYS as u64);
+    }
+
+    #[test]
+    fn what_is_used_no_longer_goes_in_the_end() {
+        let (sets, evictions) = (sets(1), AtomicU64::new(0));
+        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        for _ in 0..10 {
+            lock(statistics, 1, "former");
+        }
+        for i in 0..100 {
+            lock(statistics, 1, &format!("once {i}"));
+        }
+        assert_eq!(locks(statistics, 1, "former"), None);
+    }
+
+    #[test]
+    fn no_count_is_lost_or_doubled_while_others_come() {
+        const ROUNDS: u64 = if cfg!(miri) { 30 } else { 20_000 };
+        let (sets, evictions) = (sets(1), AtomicU64::new(0));
+        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(move || {
+                    for i in 0..ROUNDS {
+                        lock(statistics, 1, ["a", "b", "c", "d", "e"][i as usize % 5]);
+                    }
+                });
+            }
+            scope.spawn(move || {
+                let mut seen = 0;
+                for _ in 0..ROUNDS {
+                    let now = locks(statistics, 1, "a").unwrap_or(seen);
+                    assert!(now >= seen);
+                    seen = now;
+                }
+            });
+        });
+        let counted: u64 = statistics.rows(1).map(|row| row.of(Counter::Locks)).sum();
+        assert_eq!((counted, statistics.rows(1).count()), (4 * ROUNDS, 5));
+    }
+}
