@@ -7,7 +7,7 @@ use crate::keys::name::NamedKey;
 use crate::locks::wait::sqlstate;
 use crate::settings;
 use crate::shared::memory::statistics;
-use crate::shared::statistics::{Counter, MAX_TEXT, Row, Subject, hash};
+use crate::shared::statistics::{Counter, Counts, MAX_TEXT, Subject};
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -40,17 +40,17 @@ pub fn waited<R>(
     work: impl FnOnce() -> R,
     in_vain: impl FnOnce(&R) -> bool,
 ) -> R {
-    let Some(row_then) = settings::track_stats().then(|| row(subject)).flatten() else {
+    let Some(counts_then) = settings::track_stats().then(|| counts(subject)).flatten() else {
         return work();
     };
-    row_then.add(Counter::Waits, 1);
+    counts_then.add(Counter::Waits, 1);
     let begun = Instant::now();
     // Its row may have made room meanwhile.
     let ended = AssertUnwindSafe(|counter: Option<Counter>| {
-        let Some(row) = row(subject) else { return };
-        row.add_wait(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let Some(counts) = counts(subject) else { return };
+        counts.add_wait(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
         if let Some(counter) = counter {
-            row.add(counter, 1);
+            counts.add(counter, 1);
         }
     });
     let result = PgTryBuilder::new(AssertUnwindSafe(work))
@@ -70,16 +70,16 @@ pub fn waited<R>(
 
 #[inline]
 fn count(subject: &NamedKey<'_>, counter: Counter) {
-    if let Some(row) = row(subject) {
-        row.add(counter, 1);
+    if let Some(counts) = counts(subject) {
+        counts.add(counter, 1);
     }
 }
 
 #[inline]
-fn row(subject: &NamedKey<'_>) -> Option<&'static Row> {
+fn counts(subject: &NamedKey<'_>) -> Option<&'static Counts> {
     let first = subject.first_part();
-    let subject = Subject { database: current_database(), hash: hash(first) };
-    statistics()?.row(subject, clock, || {
+    let subject = Subject::new(current_database(), first);
+    statistics()?.counts(subject, clock, || {
         let mut text = clip(first, MAX_TEXT - CUT_MARK.len()).to_vec();
         if text.len() < first.len() {
             text.extend(CUT_MARK);

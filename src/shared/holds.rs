@@ -56,6 +56,8 @@ pub struct Backend {
     version: Version,
     /// The process that wrote them: after it, others have the same places.
     pid: AtomicI32,
+    /// The places from here on are free.
+    end: AtomicU32,
     keys: [AtomicI64; PLACES],
     since: [AtomicI64; PLACES],
     kinds: [AtomicU32; PLACES],
@@ -71,24 +73,19 @@ const SESSION: u32 = 2;
 impl Backend {
     /// Notes a grant; by the backend itself, as all that writes.
     pub fn granted(&self, pid: i32, subject: Subject, grant: Grant, now: Transaction) {
-        self.version.write(|| {
+        self.version.write_own(|| {
             if self.pid.load(Relaxed) != pid {
                 (0..PLACES).for_each(|place| self.clear(place));
+                self.end.store(0, Relaxed);
                 self.pid.store(pid, Relaxed);
             }
-            let known = (0..PLACES).find(|&place| self.is(place, subject) && self.used(place));
-            let place = match known {
-                Some(place) if !grant.first && self.held(place, now.local) => place,
-                _ => {
-                    let free = || (0..PLACES).find(|&place| !self.held(place, now.local));
-                    let Some(place) = known.or_else(free) else { return };
-                    self.clear(place);
-                    self.keys[place].store(subject.key, Relaxed);
-                    self.kinds[place].store(if subject.shared { SHARED } else { 0 }, Relaxed);
-                    self.since[place].store(grant.since, Relaxed);
-                    place
-                }
-            };
+            let Some((place, known)) = self.place_for(subject, now.local) else { return };
+            if grant.first || !known {
+                self.clear(place);
+                self.keys[place].store(subject.key, Relaxed);
+                self.kinds[place].store(if subject.shared { SHARED } else { 0 }, Relaxed);
+                self.since[place].store(grant.since, Relaxed);
+            }
             if grant.session {
                 self.kinds[place].store(self.kinds[place].load(Relaxed) | SESSION, Relaxed);
             } else if self.transactions[place].load(Relaxed) != now.local {
@@ -96,6 +93,27 @@ impl Backend {
                 self.subtransactions[place].store(now.sub, Relaxed);
             }
         });
+    }
+
+    /// The place where the subject stands already, or else a free one.
+    #[inline]
+    fn place_for(&self, subject: Subject, transaction: u32) -> Option<(usize, bool)> {
+        let mut end = self.end.load(Relaxed) as usize;
+        // What ended with its transaction.
+        while end > 0 && !self.held(end - 1, transaction) {
+            end -= 1;
+        }
+        let mut free = end;
+        for place in 0..end {
+            if !self.held(place, transaction) {
+                free = free.min(place);
+            } else if self.is(place, subject) {
+                self.end.store(end as u32, Relaxed);
+                return Some((place, true));
+            }
+        }
+        self.end.store(end.max(free + 1).min(PLACES) as u32, Relaxed);
+        (free < PLACES).then_some((free, false))
     }
 
     /// Notes what is left of a hold.
@@ -139,7 +157,7 @@ impl Backend {
 
     fn update(&self, pid: i32, work: impl Fn(usize)) {
         if self.pid.load(Relaxed) == pid {
-            self.version.write(|| (0..PLACES).for_each(work));
+            self.version.write_own(|| (0..self.end.load(Relaxed) as usize).for_each(work));
         }
     }
 
@@ -147,12 +165,6 @@ impl Backend {
     fn is(&self, place: usize, subject: Subject) -> bool {
         self.keys[place].load(Relaxed) == subject.key
             && (self.kinds[place].load(Relaxed) & SHARED != 0) == subject.shared
-    }
-
-    /// Was it held, in whatever transaction?
-    #[inline]
-    fn used(&self, place: usize) -> bool {
-        self.of_session(place) || self.transactions[place].load(Relaxed) != 0
     }
 
     #[inline]

@@ -90,12 +90,13 @@ impl Layout {
         NameRecord::new(unsafe { self.slice(self.header().sizes.names(), name_sets) })
     }
 
-    /// The statistics.
+    /// The statistics, for the session of this number.
     #[inline]
-    pub fn statistics(self) -> Option<Statistics<'static>> {
+    pub fn statistics(self, session: usize) -> Option<Statistics<'static>> {
         let Header { sizes, evictions } = self.header();
         // SAFETY: as for the names.
-        Statistics::new(unsafe { self.slice(sizes.statistics(), sizes.statistics_sets) }, evictions)
+        let sets = unsafe { self.slice(sizes.statistics(), sizes.statistics_sets) };
+        Statistics::new(sets, evictions, session)
     }
 
     /// The places of each backend, by its number in the process table.

@@ -6,6 +6,7 @@
 //! Either way it begins empty after every start of the server, also after a crash.
 #![allow(unsafe_code)]
 
+use crate::backend::process_id;
 use crate::shared::holds::Backend;
 use crate::shared::layout::{Layout, Sizes};
 use crate::shared::name_record::NameRecord;
@@ -26,7 +27,7 @@ pub fn name_record() -> Option<NameRecord<'static>> {
 /// The statistics, if there are any.
 #[inline]
 pub fn statistics() -> Option<Statistics<'static>> {
-    layout()?.statistics()
+    layout()?.statistics(process_id() as usize)
 }
 
 /// Since when each backend holds its locks, if that is known, by its number in the process table.

@@ -3,8 +3,9 @@
 //! # The layout
 //!
 //! One piece of memory ([`layout`]), wherever it is ([`memory`]): a header, the sets of the record of names
-//! ([`name_record`]), those of the statistics ([`statistics`]), and since when each backend holds its locks ([`holds`]). It begins as zeros, which everywhere stand
-//! for nothing, with the sizes in the header. The layout has a number, which is part of the name of the segment.
+//! ([`name_record`]), those of the statistics ([`statistics`]), and since when each backend holds its locks ([`holds`]). It
+//! begins as zeros, which everywhere stand for nothing, with the sizes in the header. The layout has a number, which is part
+//! of the name of the segment.
 //!
 //! # The protocols
 //!
@@ -12,7 +13,7 @@
 //!
 //! - **Together.** What belongs to one another has a [`version::Version`]: odd while a backend writes.
 //!   - Writing: make the version odd by compare-and-swap, write, make it the next even number. Who loses the race
-//!     leaves, and what it had to say is not written this time.
+//!     leaves, and what it had to say is not written this time. What only one backend ever writes needs no race.
 //!   - Reading: read the version, the fields, and the version again. If it was odd or has changed, what was read is
 //!     thrown away.
 //!   - A backend that is stopped while it writes keeps its fields odd, which others then pass over. If it is killed

@@ -1,8 +1,9 @@
 //! The statistics of named locks: a row for each first part of a name, in each database.
 //!
 //! The rows are in a table of fixed size, in sets of [`WAYS`] slots; the first part says which set. What is counted is
-//! added to a counter of the row and nothing else, so eight sessions that use one first part write one cache line, and
-//! whoever is stopped or killed between two counters leaves nothing half done. Two rows for one first part there
+//! added to a counter of the row and nothing else, so whoever is stopped or killed between two counters leaves nothing half
+//! done. Sessions that use one first part at the same time seldom write the same cache line: a row has [`STRIPES`] of
+//! each counter, and what is read are the sums. Two rows for one first part there
 //! cannot be, since only one backend at a time puts a new one into a set ([`Set::entrance`]).
 //!
 //! In a full set, the row that was used least makes room. Its count of uses stays with the slot as the head start of
@@ -14,10 +15,14 @@
 use super::text::Text;
 use super::version::Version;
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 /// Slots in a set.
-pub const WAYS: usize = 8;
+pub const WAYS: usize = 16;
+
+/// How many of each counter there are in a row.
+const STRIPES: usize = 4;
 
 /// The longest text that a row takes, in bytes.
 pub const MAX_TEXT: usize = Text::<WORDS>::MAX;
@@ -54,10 +59,17 @@ const COUNTERS: usize = Counter::Cancels as usize + 1;
 /// What is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The database that the locks are in; not 0.
-    pub database: u32,
-    /// [`hash`] of the first part.
-    pub hash: u64,
+    database: u32,
+    /// Of both.
+    hash: u64,
+}
+
+impl Subject {
+    /// The locks in a database (not 0) whose names have this first part.
+    #[inline]
+    pub fn new(database: u32, first_part: &[u8]) -> Self {
+        Self { database, hash: hash(database, first_part) }
+    }
 }
 
 /// Slots, and what finds them, in few cache lines. All bytes zero is a set without rows.
@@ -76,14 +88,19 @@ pub struct Set {
 /// What is known of a first part.
 #[repr(C, align(64))]
 #[cfg_attr(test, derive(Default))]
-pub struct Row {
-    counts: [AtomicU64; COUNTERS],
+struct Row {
+    counts: [Counts; STRIPES],
     /// How often those were used that were in the slot before.
     head_start: AtomicU64,
     /// Since when it counts, in microseconds since 2000-01-01 UTC.
     since: AtomicI64,
     text: Text<WORDS>,
 }
+
+/// Counters that some of the sessions add to.
+#[repr(C, align(64))]
+#[cfg_attr(test, derive(Default))]
+pub struct Counts([AtomicU64; COUNTERS]);
 
 /// A row, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,12 +124,13 @@ impl Counted {
 pub struct Statistics<'a> {
     sets: &'a [Set],
     evictions: &'a AtomicU64,
+    stripe: usize,
 }
 
 impl<'a> Statistics<'a> {
-    /// Those in these sets; `None` if there are none.
-    pub fn new(sets: &'a [Set], evictions: &'a AtomicU64) -> Option<Self> {
-        (!sets.is_empty()).then_some(Self { sets, evictions })
+    /// Those in these sets, for the session of this number; `None` if there are none.
+    pub fn new(sets: &'a [Set], evictions: &'a AtomicU64, session: usize) -> Option<Self> {
+        (!sets.is_empty()).then_some(Self { sets, evictions, stripe: session % STRIPES })
     }
 
     /// How many sets are needed for that many rows. A set can be full while others are not, so there is room for
@@ -121,21 +139,21 @@ impl<'a> Statistics<'a> {
         (rows * 2).div_ceil(WAYS)
     }
 
-    /// The row of a subject, made if need be, with the clock and the text that are asked for then; none if that
-    /// was not possible at once.
+    /// What counts a subject; its row is made if need be, with the clock and the text that are asked for then. None if
+    /// that was not possible at once.
     #[inline]
-    pub fn row<T: AsRef<[u8]>>(
+    pub fn counts<T: AsRef<[u8]>>(
         self,
         subject: Subject,
         now: impl Fn() -> i64,
         text: impl Fn() -> T,
-    ) -> Option<&'a Row> {
+    ) -> Option<&'a Counts> {
         let set = self.set_of(subject);
         let slot = match set.find(subject) {
             Some(slot) => slot,
             None => self.enter(set, subject, now, text)?,
         };
-        Some(&set.rows[slot])
+        Some(&set.rows[slot].counts[self.stripe])
     }
 
     #[cold]
@@ -189,17 +207,16 @@ impl<'a> Statistics<'a> {
 
     #[inline]
     fn set_of(self, subject: Subject) -> &'a Set {
-        let spread = fold(subject.hash, u64::from(subject.database));
         // As good as a remainder, and faster.
-        &self.sets[((u128::from(spread) * self.sets.len() as u128) >> 64) as usize]
+        &self.sets[((u128::from(subject.hash) * self.sets.len() as u128) >> 64) as usize]
     }
 }
 
-/// A number for a first part.
+/// A number for a first part, in a database.
 #[inline]
-pub fn hash(text: &[u8]) -> u64 {
+fn hash(database: u32, text: &[u8]) -> u64 {
     let mut words = text.chunks_exact(8);
-    let mut hash = text.len() as u64;
+    let mut hash = u64::from(database) << 32 ^ text.len() as u64;
     for word in words.by_ref() {
         hash = fold(hash, u64::from_le_bytes(word.try_into().unwrap_or_default()));
     }
@@ -220,16 +237,14 @@ impl Set {
     /// The slot of a subject.
     #[inline]
     fn find(&self, subject: Subject) -> Option<usize> {
-        (0..WAYS).find(|&slot| {
-            self.is(slot, subject)
-                && self.versions[slot].read(|| self.is(slot, subject).then_some(())).is_some()
-        })
+        (0..WAYS).find(|&slot| self.is(slot, subject) && !self.versions[slot].is_being_written())
     }
 
     #[inline]
     fn is(&self, slot: usize, subject: Subject) -> bool {
-        self.hashes[slot].load(Relaxed) == subject.hash
-            && self.databases[slot].load(Relaxed) == subject.database
+        // Whoever sees what a row begins with sees that it is being written.
+        self.hashes[slot].load(Acquire) == subject.hash
+            && self.databases[slot].load(Acquire) == subject.database
     }
 
     fn read(&self, slot: usize, database: u32) -> Option<Counted> {
@@ -266,29 +281,31 @@ impl Set {
     }
 }
 
-impl Row {
+impl Counts {
     /// Counts.
     #[inline]
     pub fn add(&self, counter: Counter, count: u64) {
-        self.counts[counter as usize].fetch_add(count, Relaxed);
+        self.0[counter as usize].fetch_add(count, Relaxed);
     }
 
     /// Counts a wait that has ended.
     pub fn add_wait(&self, microseconds: u64) {
         self.add(Counter::WaitTime, microseconds);
-        self.counts[Counter::MaxWaitTime as usize].fetch_max(microseconds, Relaxed);
+        self.0[Counter::MaxWaitTime as usize].fetch_max(microseconds, Relaxed);
     }
+}
 
+impl Row {
     fn uses(&self) -> u64 {
         use Counter::{Cancels, Deadlocks, Locks, Refused, Timeouts};
         [Locks, Refused, Timeouts, Deadlocks, Cancels]
             .iter()
-            .map(|&counter| self.counts[counter as usize].load(Relaxed))
+            .map(|&counter| self.count(counter as usize))
             .fold(self.head_start.load(Relaxed), u64::saturating_add)
     }
 
     fn begin(&self, head_start: u64, now: i64, text: &[u8]) {
-        self.counts.iter().for_each(|count| count.store(0, Relaxed));
+        self.counts.iter().flat_map(|counts| &counts.0).for_each(|count| count.store(0, Relaxed));
         self.head_start.store(head_start, Relaxed);
         self.since.store(now, Relaxed);
         self.text.write(text);
@@ -298,8 +315,15 @@ impl Row {
         Counted {
             text: self.text.read(),
             since: self.since.load(Relaxed),
-            counts: std::array::from_fn(|i| self.counts[i].load(Relaxed)),
+            counts: std::array::from_fn(|counter| self.count(counter)),
         }
+    }
+
+    /// Over all stripes.
+    fn count(&self, counter: usize) -> u64 {
+        let together =
+            if counter == Counter::MaxWaitTime as usize { u64::max } else { u64::saturating_add };
+        self.counts.iter().map(|counts| counts.0[counter].load(Relaxed)).fold(0, together)
     }
 }
 
@@ -313,8 +337,8 @@ mod tests {
     }
 
     fn lock(statistics: Statistics<'_>, database: u32, text: &str) {
-        let subject = Subject { database, hash: hash(text.as_bytes()) };
-        statistics.row(subject, || 7, || text).expect("a row").add(Counter::Locks, 1);
+        let subject = Subject::new(database, text.as_bytes());
+        statistics.counts(subject, || 7, || text).expect("a row").add(Counter::Locks, 1);
     }
 
     fn locks(statistics: Statistics<'_>, database: u32, text: &str) -> Option<u64> {
@@ -327,7 +351,7 @@ mod tests {
     #[test]
     fn a_row_counts_what_was_added() {
         let (sets, evictions) = (sets(4), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
         for text in ["", "ORDER", "12345678", "123456789", &"x".repeat(MAX_TEXT)] {
             assert_eq!(locks(statistics, 1, text), None);
             lock(statistics, 1, text);
@@ -335,8 +359,8 @@ mod tests {
             assert_eq!(locks(statistics, 1, text), Some(2));
             assert_eq!(locks(statistics, 2, text), None);
         }
-        let subject = Subject { database: 1, hash: hash(b"ORDER") };
-        let row = statistics.row(subject, || 8, || unreachable!("it is there") as &str).unwrap();
+        let subject = Subject::new(1, b"ORDER");
+        let row = statistics.counts(subject, || 8, || unreachable!("it is there") as &str).unwrap();
         row.add_wait(5);
         row.add_wait(3);
         let row = statistics.rows(1).find(|row| row.text == b"ORDER").unwrap();
@@ -347,7 +371,7 @@ mod tests {
     #[test]
     fn a_reset_is_of_one_database() {
         let (sets, evictions) = (sets(2), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
         lock(statistics, 1, "a");
         lock(statistics, 2, "a");
         statistics.reset(1);
@@ -360,7 +384,7 @@ mod tests {
     fn what_is_in_steady_use_stays() {
         const ROUNDS: u64 = if cfg!(miri) { 30 } else { 1000 };
         let (sets, evictions) = (sets(1), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
         for i in 0..ROUNDS {
             lock(statistics, 1, "steady");
             lock(statistics, 1, &format!("once {i}"));
@@ -373,7 +397,7 @@ mod tests {
     #[test]
     fn what_is_used_no_longer_goes_in_the_end() {
         let (sets, evictions) = (sets(1), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
         for _ in 0..10 {
             lock(statistics, 1, "former");
         }
@@ -387,9 +411,10 @@ mod tests {
     fn no_count_is_lost_or_doubled_while_others_come() {
         const ROUNDS: u64 = if cfg!(miri) { 30 } else { 20_000 };
         let (sets, evictions) = (sets(1), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
         thread::scope(|scope| {
-            for _ in 0..4 {
+            for session in 0..4 {
+                let statistics = Statistics::new(&sets, &evictions, session).unwrap();
                 scope.spawn(move || {
                     for i in 0..ROUNDS {
                         lock(statistics, 1, ["a", "b", "c", "d", "e"][i as usize % 5]);
