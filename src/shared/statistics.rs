@@ -401,7 +401,7 @@ mod tests {
         for _ in 0..10 {
             lock(statistics, 1, "former");
         }
-        for i in 0..100 {
+        for i in 0..20 * WAYS {
             lock(statistics, 1, &format!("once {i}"));
         }
         assert_eq!(locks(statistics, 1, "former"), None);
