@@ -1,7 +1,7 @@
 //! What `advisory_lock_stats` counts, held against what the callers were told.
 
 use crate::report::Report;
-use crate::server::Server;
+use crate::server::{Server, truth};
 use crate::session::{is_cancel, state};
 use anyhow::Result;
 use rand::rngs::StdRng;
@@ -12,8 +12,11 @@ use tokio_postgres::{Client, Error};
 
 const CHECK: &str = "counts and answers";
 
-/// First parts of this run; the second parts are few, so that callers meet.
+/// First parts of this run.
 const KINDS: u32 = 3;
+
+/// Names, which are few, so that callers meet.
+const NAMES: u32 = 12;
 
 /// What callers were told, and what is counted, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,15 +59,12 @@ pub async fn add_up(
         };
         let clients: Vec<_> = (0..clients).map(|number| tokio::spawn(work(number))).collect();
         let mut told = BTreeMap::<u32, Counts>::new();
-        let mut uncertain = 0;
         let (reader, _) = server.connect_patiently().await?;
         while clients.iter().any(|client| !client.is_finished()) {
             never_back(&reader, report).await?;
         }
         for client in clients {
-            let (counts, late) = client.await??;
-            uncertain += late;
-            for (kind, counts) in counts {
+            for (kind, counts) in client.await?? {
                 told.entry(kind).or_default().add(counts);
             }
         }
@@ -72,9 +72,11 @@ pub async fn add_up(
         report.count("statistics: answers counted", told.values().map(Counts::answers).sum());
         for (kind, told) in &told {
             let counted = counted.get(&format!("kind {kind}")).copied().unwrap_or_default();
-            report.expect(counted.explains(told, uncertain), CHECK, || {
-                format!("kind {kind}: told {told:?}, counted {counted:?}, {uncertain} unsure")
+            report.expect(Counts { waits: 0, ..counted } == *told, CHECK, || {
+                format!("kind {kind}: told {told:?}, counted {counted:?}")
             });
+            let ended_badly = counted.timeouts + counted.deadlocks + counted.cancels;
+            report.expect(counted.waits >= ended_badly, CHECK, || format!("{counted:?}"));
         }
         anyhow::Ok(())
     }
@@ -96,30 +98,19 @@ impl Counts {
         let Self { locks, refused, timeouts, deadlocks, cancels, .. } = self;
         (locks + refused + timeouts + deadlocks + cancels) as u64
     }
-
-    /// Is this what has to be counted? A cancel may come before or after the call, which then is a lock or nothing.
-    fn explains(&self, told: &Self, unsure: i64) -> bool {
-        let near = |counted: i64, least: i64, most: i64| (least..=most).contains(&counted);
-        self.refused == told.refused
-            && self.timeouts == told.timeouts
-            && self.deadlocks == told.deadlocks
-            && near(self.locks, told.locks, told.locks + unsure)
-            && near(self.cancels, told.cancels - unsure, told.cancels)
-            && self.waits >= self.timeouts + self.deadlocks + self.cancels
-    }
 }
 
-/// What one client was told, by kind, and how many cancels may have come when it was not waiting.
+/// What one client was told, by kind. It locks at session level, where it can be seen whether a call was cancelled
+/// when it had returned.
 async fn client(
     server: &Server,
     report: &Report,
     calls: u32,
     seed: u64,
-) -> Result<(BTreeMap<u32, Counts>, i64)> {
+) -> Result<BTreeMap<u32, Counts>> {
     let mut random = StdRng::seed_from_u64(seed);
     let (client, _) = server.connect_patiently().await?;
     let mut told = BTreeMap::<u32, Counts>::new();
-    let mut unsure = 0;
     for number in 0..calls {
         if report.enough() {
             break;
@@ -128,33 +119,44 @@ async fn client(
         client
             .batch_execute(&format!("SELECT try_lock_keys('{{passer {seed} {number}}}')"))
             .await?;
-        client.batch_execute("BEGIN").await?;
-        for _ in 0..random.random_range(1..=2) {
-            let kind = random.random_range(0..KINDS);
+        // Two names, so that there are deadlocks.
+        let first = random.random_range(0..NAMES);
+        for name in [first, first + random.random_range(1..NAMES)] {
+            let (kind, name) = (name % KINDS, format!("kind {},{}", name % KINDS, name % NAMES));
             let patience =
                 [Patience::None, Patience::Short, Patience::Cancelled][random.random_range(0..3)];
-            let name = format!("kind {kind},{}", random.random_range(0..4));
             let counts = told.entry(kind).or_default();
-            match lock(&client, &name, patience, random.random_range(1..15)).await {
+            let outcome = lock(&client, &name, patience, random.random_range(1..15)).await;
+            must(&client, "SET statement_timeout = 0").await?;
+            match outcome {
                 Ok(true) => counts.locks += 1,
                 Ok(false) if patience == Patience::None => counts.refused += 1,
                 Ok(false) => counts.timeouts += 1,
-                Err(error) => {
-                    match state(&error) {
-                        "40P01" => counts.deadlocks += 1,
-                        _ if is_cancel(&error) => {
-                            counts.cancels += 1;
-                            unsure += 1;
-                        }
-                        other => report.finding("error codes", format!("{other} of {name}")),
+                Err(error) if state(&error) == "40P01" => counts.deadlocks += 1,
+                Err(error) if is_cancel(&error) => {
+                    match truth(&client, &format!("holds_keys('{{{name}}}')")).await? {
+                        true => counts.locks += 1,
+                        false => counts.cancels += 1,
                     }
-                    break;
+                }
+                Err(error) => {
+                    report.finding("error codes", format!("{} of {name}", state(&error)));
                 }
             }
         }
-        client.batch_execute("ROLLBACK").await?;
+        client.batch_execute("SELECT pg_advisory_unlock_all()").await?;
     }
-    Ok((told, unsure))
+    Ok(told)
+}
+
+/// Runs a statement, which a cancel that comes late may hit, until it runs.
+async fn must(client: &Client, statement: &str) -> Result<(), Error> {
+    loop {
+        match client.batch_execute(statement).await {
+            Err(error) if is_cancel(&error) => {}
+            other => return other,
+        }
+    }
 }
 
 async fn lock(client: &Client, name: &str, patience: Patience, ms: u32) -> Result<bool, Error> {
@@ -162,16 +164,13 @@ async fn lock(client: &Client, name: &str, patience: Patience, ms: u32) -> Resul
         Patience::None => 0,
         Patience::Short => ms,
         Patience::Cancelled => {
-            client.batch_execute(&format!("SET LOCAL statement_timeout = {ms}")).await?;
+            must(client, &format!("SET statement_timeout = {ms}")).await?;
             10_000
         }
     };
-    let call = format!("SELECT try_lock_keys('{{{name}}}', timeout => '{timeout} ms')");
-    let locked = client.query_one(&call, &[]).await?.get(0);
-    if patience == Patience::Cancelled {
-        client.batch_execute("SET LOCAL statement_timeout = 0").await?;
-    }
-    Ok(locked)
+    let call =
+        format!("SELECT try_lock_keys('{{{name}}}', timeout => '{timeout} ms', session => true)");
+    Ok(client.query_one(&call, &[]).await?.get(0))
 }
 
 async fn counted(client: &Client) -> Result<BTreeMap<String, Counts>> {
