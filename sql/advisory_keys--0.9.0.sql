@@ -271,7 +271,7 @@ COMMENT ON FUNCTION advisory_lock_stats_reset() IS
 'begin advisory_lock_stats of this database anew';
 
 COMMENT ON FUNCTION advisory_lock_stats_evictions() IS
-'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics';
+'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics, and for who may not see them';
 
 COMMENT ON VIEW advisory_locks IS
 'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';

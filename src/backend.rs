@@ -16,6 +16,7 @@ mod reads {
         pub fn IsTransactionBlock() -> bool;
         pub fn RecoveryInProgress() -> bool;
         pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
+        pub fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
         pub fn GetCurrentTimestamp() -> TimestampTz;
         pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     }
@@ -121,6 +122,13 @@ pub fn clock() -> pg_sys::TimestampTz {
 pub fn statement_start() -> pg_sys::TimestampTz {
     // SAFETY: see `reads`.
     unsafe { reads::GetCurrentStatementStartTimestamp() }
+}
+
+/// When the transaction began, in microseconds since 2000-01-01 UTC.
+#[inline]
+pub fn transaction_start() -> pg_sys::TimestampTz {
+    // SAFETY: see `reads`.
+    unsafe { reads::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Serves a cancel or timeout that is pending; may raise.

@@ -41,8 +41,15 @@ pub fn lock_all<'set, 'a>(
     snapshot: &mut impl Snapshot,
 ) -> Result<Locked<'set, 'a>, Error> {
     let Request { mode, level, timeout } = request;
-    let mut taken =
-        Taken { entries: keys.entries(), granted: 0, new: 0, waited: false, mode, level };
+    let mut taken = Taken {
+        entries: keys.entries(),
+        granted: 0,
+        new: 0,
+        again: false,
+        waited: false,
+        mode,
+        level,
+    };
     let mut deadline = None;
     for subject in keys.iter() {
         subject.record();
@@ -50,16 +57,15 @@ pub fn lock_all<'set, 'a>(
         if session_limit::reached(taken.new) && !lock.held(mode) {
             session_limit::check(taken.new)?;
         }
-        let attempt = lock.try_acquire(mode, level);
-        match attempt {
+        match lock.try_acquire(mode, level) {
             Attempt::Taken => taken.new += 1,
-            // A lock of the transaction that becomes one of the session outlives the transaction.
-            Attempt::TakenAgain
-                if level == Level::Session && lock.holds(mode).at_session_level == 1 =>
-            {
-                taken.new += 1;
+            Attempt::TakenAgain => {
+                taken.again = true;
+                // A lock of the transaction that becomes one of the session outlives the transaction.
+                if level == Level::Session && lock.holds(mode).at_session_level == 1 {
+                    taken.new += 1;
+                }
             }
-            Attempt::TakenAgain => {}
             Attempt::NotAvailable => {
                 if timeout == Timeout::NoWait {
                     outcome::refused(&subject);
@@ -81,8 +87,6 @@ pub fn lock_all<'set, 'a>(
             }
         }
         taken.granted += 1;
-        let (first, waited) = (attempt != Attempt::TakenAgain, attempt == Attempt::NotAvailable);
-        held_since::granted(subject.key, mode, level, first, waited);
     }
     // A cancel that came while we took the locks is served now, when they can still be given
     // back, and not after the caller's statement has lost the answer.
@@ -100,6 +104,8 @@ pub struct Taken<'set> {
     granted: usize,
     /// So many of those the session did not hold before, at session level if that was asked for.
     new: usize,
+    /// The session held some of them before.
+    again: bool,
     waited: bool,
     mode: Mode,
     level: Level,
@@ -122,6 +128,10 @@ impl Taken<'_> {
     #[inline]
     pub fn keep(mut self) {
         session_limit::add(self.level, self.new);
+        for entry in &self.entries[..self.granted] {
+            let first = !self.again || AdvisoryLock::new(entry.key).holds(self.mode).in_all == 1;
+            held_since::granted(entry.key, self.mode, self.level, first, self.waited);
+        }
         self.granted = 0;
     }
 }
@@ -130,7 +140,6 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         for entry in self.entries[..self.granted].iter().rev() {
             give_back(&AdvisoryLock::new(entry.key), self.mode, self.level);
-            held_since::given_back(entry.key, self.mode);
         }
     }
 }

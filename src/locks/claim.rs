@@ -51,18 +51,16 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
                 lock.release(mode, level);
                 continue;
             }
-            Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, key }),
+            Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, offset, key }),
         }
-        let subject = NamedKey { array: names, offset, key };
-        subject.record();
-        outcome::granted([subject].into_iter());
-        held_since::granted(key, mode, level, true, false);
+        NamedKey { array: names, offset, key }.record();
         if claimed.rows.len() == wanted {
             break;
         }
     }
     // As in `lock_all`.
     check_for_interrupts();
+    outcome::granted(claimed.rows.iter().map(|row| row.subject(names)));
     if claimed.rows.is_empty() {
         // Of the names it was refused, by the first.
         outcome::refused(&NamedKey { array: names, offset: names.parts().offset(), key: 0 });
@@ -75,7 +73,15 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
 struct Row {
     /// From 1; an array has fewer elements than an `i32` can count.
     number: i32,
+    /// Where its parts begin.
+    offset: usize,
     key: i64,
+}
+
+impl Row {
+    fn subject(self, names: TextArray<'_>) -> NamedKey<'_> {
+        NamedKey { array: names, offset: self.offset, key: self.key }
+    }
 }
 
 /// What a call has claimed. Unless it is told to [`Claimed::keep`] that, it gives everything back
@@ -101,6 +107,9 @@ impl Claimed {
     /// The caller will be told of the locks, and keeps them.
     pub fn keep(mut self) {
         session_limit::add(self.level, self.rows.len());
+        for row in &self.rows {
+            held_since::granted(row.key, self.mode, self.level, true, false);
+        }
         self.rows.clear();
     }
 }
@@ -109,7 +118,6 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         for row in self.rows.iter().rev() {
             give_back(&AdvisoryLock::new(row.key), self.mode, self.level);
-            held_since::given_back(row.key, self.mode);
         }
     }
 }

@@ -4,24 +4,32 @@
 
 use crate::backend::{
     clock, current_transaction, local_transaction_of, process_id, statement_start,
+    transaction_start,
 };
-use crate::locks::lock::{Holds, Level, Mode};
+use crate::locks::lock::{AdvisoryLock, Holds, Level, Mode};
 use crate::settings;
 use crate::shared::holds::{Backend, Grant, Held, Subject};
 use crate::shared::memory;
 use pgrx::pg_sys;
 
-/// A lock was granted: `first` if the session did not hold it in this mode; after a wait it is held since now, else since the
-/// statement began.
+/// A lock was granted, which the caller will be told: `first` if the session did not hold it in this mode. After a wait it is
+/// held since now, else since the statement began, or the transaction, if a procedure began it later.
 #[inline]
 pub fn granted(key: i64, mode: Mode, level: Level, first: bool, waited: bool) {
     if !settings::track_stats() {
         return;
     }
     let Some(own) = memory::backends().and_then(own) else { return };
-    let since = if waited { clock() } else { statement_start() };
+    let since = if waited { clock() } else { statement_start().max(transaction_start()) };
     let grant = Grant { session: level == Level::Session, first, since };
-    own.granted(process_id(), subject(key, mode), grant, current_transaction());
+    let (pid, subject, transaction) = (process_id(), subject(key, mode), current_transaction());
+    if !own.granted(pid, subject, grant, transaction) && own.may_have_stale(transaction) {
+        own.drop_stale(pid, transaction, |stale| {
+            let mode = if stale.shared { Mode::Shared } else { Mode::Exclusive };
+            !AdvisoryLock::new(stale.key).held(mode)
+        });
+        own.granted(pid, subject, grant, transaction);
+    }
 }
 
 /// Something was released, and this is left.
@@ -32,13 +40,6 @@ pub fn released(key: i64, mode: Mode, left: Holds) {
         let transaction = left.in_all > left.at_session_level;
         own.released(process_id(), subject(key, mode), session, transaction);
     }
-}
-
-/// A call gave back what it had taken. Whether it was held before is not asked here, since asking may fail; if so, it is
-/// not known any more since when.
-#[cold]
-pub fn given_back(key: i64, mode: Mode) {
-    released(key, mode, Holds { at_session_level: 0, in_all: 0 });
 }
 
 /// A subtransaction was rolled back.

@@ -1,19 +1,17 @@
 //! What came of calls, counted for `advisory_lock_stats` by the first part of their names, unless
-//! `advisory_keys.track_stats` is off. It neither fails nor waits; nothing is allocated but for a first part that is new.
+//! `advisory_keys.track_stats` is off. It neither fails nor waits, and allocates nothing.
 
 use crate::backend::{clock, current_database};
-use crate::keys::encoding::clip;
+use crate::keys::encoding::{CUT_MARK, cut};
 use crate::keys::name::NamedKey;
 use crate::locks::wait::sqlstate;
 use crate::settings;
 use crate::shared::memory::statistics;
-use crate::shared::statistics::{Counter, Counts, MAX_TEXT, Subject};
+use crate::shared::statistics::{Counter, Counts, MAX_TEXT};
 use pgrx::{PgSqlErrorCode, PgTryBuilder};
+use smallvec::SmallVec;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
-
-/// What follows a first part that was cut.
-const CUT_MARK: &[u8] = b"...";
 
 /// These locks were granted.
 #[inline]
@@ -78,12 +76,10 @@ fn count(subject: &NamedKey<'_>, counter: Counter) {
 #[inline]
 fn counts(subject: &NamedKey<'_>) -> Option<&'static Counts> {
     let first = subject.first_part();
-    let subject = Subject::new(current_database(), first);
-    statistics()?.counts(subject, clock, || {
-        let mut text = clip(first, MAX_TEXT - CUT_MARK.len()).to_vec();
-        if text.len() < first.len() {
-            text.extend(CUT_MARK);
-        }
+    statistics()?.counts(current_database(), first, clock, || {
+        // A little more than is shown, so that a cut can be seen and falls between characters.
+        let mut text = SmallVec::<[u8; 128]>::from_slice(&first[..first.len().min(MAX_TEXT + 8)]);
+        cut(&mut text, MAX_TEXT - CUT_MARK.len());
         text
     })
 }

@@ -58,6 +58,8 @@ pub struct Backend {
     pid: AtomicI32,
     /// The places from here on are free.
     end: AtomicU32,
+    /// [`Transaction::local`] when [`Backend::drop_stale`] was called last.
+    asked: AtomicU32,
     keys: [AtomicI64; PLACES],
     since: [AtomicI64; PLACES],
     kinds: [AtomicU32; PLACES],
@@ -71,16 +73,23 @@ const SHARED: u32 = 1;
 const SESSION: u32 = 2;
 
 impl Backend {
-    /// Notes a grant; by the backend itself, as all that writes.
-    pub fn granted(&self, pid: i32, subject: Subject, grant: Grant, now: Transaction) {
+    /// Notes a grant; by the backend itself, as all that writes. False if there is no room.
+    #[inline]
+    pub fn granted(&self, pid: i32, subject: Subject, grant: Grant, now: Transaction) -> bool {
         self.version.write_own(|| {
             if self.pid.load(Relaxed) != pid {
                 (0..PLACES).for_each(|place| self.clear(place));
                 self.end.store(0, Relaxed);
+                self.asked.store(0, Relaxed);
                 self.pid.store(pid, Relaxed);
             }
-            let Some((place, known)) = self.place_for(subject, now.local) else { return };
-            if grant.first || !known {
+            let known = self.place_of(subject, now.local);
+            if known.is_none() && !grant.first {
+                // Since when it is held was not noted, and is not now.
+                return true;
+            }
+            let Some(place) = known.or_else(|| self.free_place(now.local)) else { return false };
+            if grant.first {
                 self.clear(place);
                 self.keys[place].store(subject.key, Relaxed);
                 self.kinds[place].store(if subject.shared { SHARED } else { 0 }, Relaxed);
@@ -92,34 +101,52 @@ impl Backend {
                 self.transactions[place].store(now.local, Relaxed);
                 self.subtransactions[place].store(now.sub, Relaxed);
             }
+            true
+        })
+    }
+
+    /// May there be places of what core's functions have released at session level? Asked once in a transaction.
+    pub fn may_have_stale(&self, now: Transaction) -> bool {
+        self.asked.load(Relaxed) != now.local && (0..PLACES).any(|place| self.of_session(place))
+    }
+
+    /// Frees the places of what is held no longer.
+    pub fn drop_stale(&self, pid: i32, now: Transaction, is_stale: impl Fn(Subject) -> bool) {
+        self.asked.store(now.local, Relaxed);
+        self.update(pid, |place| {
+            if self.held(place, now.local) && is_stale(self.subject(place)) {
+                self.clear(place);
+            }
         });
     }
 
-    /// The place where the subject stands already, or else a free one.
+    /// Where it stands already.
     #[inline]
-    fn place_for(&self, subject: Subject, transaction: u32) -> Option<(usize, bool)> {
+    fn place_of(&self, subject: Subject, transaction: u32) -> Option<usize> {
         let mut end = self.end.load(Relaxed) as usize;
         // What ended with its transaction.
         while end > 0 && !self.held(end - 1, transaction) {
             end -= 1;
         }
-        let mut free = end;
-        for place in 0..end {
-            if !self.held(place, transaction) {
-                free = free.min(place);
-            } else if self.is(place, subject) {
-                self.end.store(end as u32, Relaxed);
-                return Some((place, true));
-            }
+        self.end.store(end as u32, Relaxed);
+        (0..end).find(|&place| self.subject(place) == subject && self.held(place, transaction))
+    }
+
+    #[inline]
+    fn free_place(&self, transaction: u32) -> Option<usize> {
+        let end = self.end.load(Relaxed) as usize;
+        let place = (0..end).find(|&place| !self.held(place, transaction)).unwrap_or(end);
+        if place == PLACES {
+            return None;
         }
-        self.end.store(end.max(free + 1).min(PLACES) as u32, Relaxed);
-        (free < PLACES).then_some((free, false))
+        self.end.store(end.max(place + 1) as u32, Relaxed);
+        Some(place)
     }
 
     /// Notes what is left of a hold.
     pub fn released(&self, pid: i32, subject: Subject, session: bool, transaction: bool) {
         self.update(pid, |place| {
-            if self.is(place, subject) {
+            if self.subject(place) == subject {
                 if !session {
                     self.kinds[place].store(self.kinds[place].load(Relaxed) & !SESSION, Relaxed);
                 }
@@ -146,7 +173,7 @@ impl Backend {
                 return None;
             }
             let place = (0..PLACES)
-                .find(|&place| self.is(place, subject) && self.held(place, transaction))?;
+                .find(|&place| self.subject(place) == subject && self.held(place, transaction))?;
             Some(Held {
                 since: self.since[place].load(Relaxed),
                 session: self.of_session(place),
@@ -162,9 +189,11 @@ impl Backend {
     }
 
     #[inline]
-    fn is(&self, place: usize, subject: Subject) -> bool {
-        self.keys[place].load(Relaxed) == subject.key
-            && (self.kinds[place].load(Relaxed) & SHARED != 0) == subject.shared
+    fn subject(&self, place: usize) -> Subject {
+        Subject {
+            key: self.keys[place].load(Relaxed),
+            shared: self.kinds[place].load(Relaxed) & SHARED != 0,
+        }
     }
 
     #[inline]
@@ -278,6 +307,30 @@ mod tests {
         let next = Transaction { local: 8, sub: 1 };
         grant(&backend, places, false, true, 5, next);
         assert_eq!(backend.read(PID, exclusive(places), 8), held(5, false, true));
+    }
+
+    #[test]
+    fn what_core_released_makes_room() {
+        let backend = Backend::default();
+        for key in 0..PLACES as i64 {
+            grant(&backend, key, true, true, key, NOW);
+        }
+        let next = Transaction { local: 8, sub: 1 };
+        let new = Grant { session: false, first: true, since: 5 };
+        assert!(!backend.granted(PID, exclusive(100), new, next) && backend.may_have_stale(next));
+        backend.drop_stale(PID, next, |subject| subject.key == 3);
+        assert!(!backend.may_have_stale(next), "asked once in a transaction");
+        assert!(backend.granted(PID, exclusive(100), new, next));
+        assert_eq!(backend.read(PID, exclusive(100), 8), held(5, false, true));
+        assert_eq!(backend.read(PID, exclusive(3), 8), None);
+        assert_eq!(backend.read(PID, exclusive(4), 8), held(4, true, false));
+    }
+
+    #[test]
+    fn what_was_held_before_and_not_noted_stays_unknown() {
+        let backend = Backend::default();
+        grant(&backend, 1, true, false, 100, NOW);
+        assert_eq!(backend.read(PID, exclusive(1), 7), None);
     }
 
     #[test]

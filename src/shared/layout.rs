@@ -22,6 +22,8 @@ pub struct Sizes {
 #[repr(C, align(64))]
 struct Header {
     sizes: Sizes,
+    /// A number that nobody can guess: with it, nobody can choose which first parts meet in a set.
+    secret: u64,
     /// Rows of the statistics that made room for others.
     evictions: AtomicU64,
 }
@@ -70,7 +72,9 @@ impl Layout {
         // SAFETY: as the caller says. All bytes zero is a valid value of everything here, without anything in it.
         unsafe {
             base.write_bytes(0, sizes.total());
-            (&raw mut (*base.cast::<Header>()).sizes).write(sizes);
+            let header = base.cast::<Header>();
+            (&raw mut (*header).sizes).write(sizes);
+            pg_sys::pg_strong_random((&raw mut (*header).secret).cast(), size_of::<u64>());
         }
     }
 
@@ -93,10 +97,10 @@ impl Layout {
     /// The statistics, for the session of this number.
     #[inline]
     pub fn statistics(self, session: usize) -> Option<Statistics<'static>> {
-        let Header { sizes, evictions } = self.header();
+        let Header { sizes, secret, evictions } = self.header();
         // SAFETY: as for the names.
         let sets = unsafe { self.slice(sizes.statistics(), sizes.statistics_sets) };
-        Statistics::new(sets, evictions, session)
+        Statistics::new(sets, evictions, *secret, session)
     }
 
     /// The places of each backend, by its number in the process table.

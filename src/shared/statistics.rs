@@ -56,20 +56,13 @@ pub enum Counter {
 
 const COUNTERS: usize = Counter::Cancels as usize + 1;
 
-/// What is counted together.
+/// What is counted together: the names of a database that have one first part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
+struct Kind {
+    /// Not 0.
     database: u32,
     /// Of both.
     hash: u64,
-}
-
-impl Subject {
-    /// The locks in a database (not 0) whose names have this first part.
-    #[inline]
-    pub fn new(database: u32, first_part: &[u8]) -> Self {
-        Self { database, hash: hash(database, first_part) }
-    }
 }
 
 /// Slots, and what finds them, in few cache lines. All bytes zero is a set without rows.
@@ -124,13 +117,19 @@ impl Counted {
 pub struct Statistics<'a> {
     sets: &'a [Set],
     evictions: &'a AtomicU64,
+    secret: u64,
     stripe: usize,
 }
 
 impl<'a> Statistics<'a> {
-    /// Those in these sets, for the session of this number; `None` if there are none.
-    pub fn new(sets: &'a [Set], evictions: &'a AtomicU64, session: usize) -> Option<Self> {
-        (!sets.is_empty()).then_some(Self { sets, evictions, stripe: session % STRIPES })
+    /// Those in these sets, for the session of this number; `None` if there are none. The secret stays the same.
+    pub fn new(
+        sets: &'a [Set],
+        evictions: &'a AtomicU64,
+        secret: u64,
+        session: usize,
+    ) -> Option<Self> {
+        (!sets.is_empty()).then_some(Self { sets, evictions, secret, stripe: session % STRIPES })
     }
 
     /// How many sets are needed for that many rows. A set can be full while others are not, so there is room for
@@ -139,37 +138,33 @@ impl<'a> Statistics<'a> {
         (rows * 2).div_ceil(WAYS)
     }
 
-    /// What counts a subject; its row is made if need be, with the clock and the text that are asked for then. None if
-    /// that was not possible at once.
+    /// What counts names with this first part, in this database (not 0). The row is made if need be, with the clock and
+    /// the text that are asked for then; none if others came into its set [`ATTEMPTS`] times.
     #[inline]
     pub fn counts<T: AsRef<[u8]>>(
         self,
-        subject: Subject,
-        now: impl Fn() -> i64,
-        text: impl Fn() -> T,
+        database: u32,
+        first_part: &[u8],
+        now: impl FnOnce() -> i64,
+        text: impl FnOnce() -> T,
     ) -> Option<&'a Counts> {
-        let set = self.set_of(subject);
-        let slot = match set.find(subject) {
+        let kind = Kind { database, hash: hash(self.secret, database, first_part) };
+        let set = self.set_of(kind);
+        let slot = match set.find(kind) {
             Some(slot) => slot,
-            None => self.enter(set, subject, now, text)?,
+            None => self.enter(set, kind, now(), text().as_ref())?,
         };
         Some(&set.rows[slot].counts[self.stripe])
     }
 
     #[cold]
-    fn enter<T: AsRef<[u8]>>(
-        self,
-        set: &Set,
-        subject: Subject,
-        now: impl Fn() -> i64,
-        text: impl Fn() -> T,
-    ) -> Option<usize> {
+    fn enter(self, set: &Set, kind: Kind, now: i64, text: &[u8]) -> Option<usize> {
         (0..ATTEMPTS).find_map(|_| {
             let entered = set.entrance.write(|| {
                 // Somebody may have been faster.
-                set.find(subject).or_else(|| {
+                set.find(kind).or_else(|| {
                     let slot = (0..WAYS).min_by_key(|&slot| set.uses(slot))?;
-                    let evicted = set.put(slot, subject, now(), text().as_ref())?;
+                    let evicted = set.put(slot, kind, now, text)?;
                     self.evictions.fetch_add(u64::from(evicted), Relaxed);
                     Some(slot)
                 })
@@ -177,7 +172,7 @@ impl<'a> Statistics<'a> {
             if entered.is_none() {
                 spin_loop();
             }
-            entered.flatten().or_else(|| set.find(subject))
+            entered.flatten().or_else(|| set.find(kind))
         })
     }
 
@@ -206,45 +201,45 @@ impl<'a> Statistics<'a> {
     }
 
     #[inline]
-    fn set_of(self, subject: Subject) -> &'a Set {
+    fn set_of(self, kind: Kind) -> &'a Set {
         // As good as a remainder, and faster.
-        &self.sets[((u128::from(subject.hash) * self.sets.len() as u128) >> 64) as usize]
+        &self.sets[((u128::from(kind.hash) * self.sets.len() as u128) >> 64) as usize]
     }
 }
 
 /// A number for a first part, in a database.
 #[inline]
-fn hash(database: u32, text: &[u8]) -> u64 {
+fn hash(secret: u64, database: u32, text: &[u8]) -> u64 {
     let mut words = text.chunks_exact(8);
     let mut hash = u64::from(database) << 32 ^ text.len() as u64;
     for word in words.by_ref() {
-        hash = fold(hash, u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        hash = fold(secret, hash, u64::from_le_bytes(word.try_into().unwrap_or_default()));
     }
     let mut last = [0; 8];
     last[..words.remainder().len()].copy_from_slice(words.remainder());
-    fold(hash, u64::from_le_bytes(last))
+    fold(secret, hash, u64::from_le_bytes(last))
 }
 
 /// Mixes two numbers: the halves of the product of what they are made into.
 #[inline]
-fn fold(hash: u64, word: u64) -> u64 {
-    let product =
-        u128::from(hash ^ 0x9e37_79b9_7f4a_7c15) * u128::from(word ^ 0xd1b5_4a32_d192_ed03);
+fn fold(secret: u64, hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash ^ secret ^ 0x9e37_79b9_7f4a_7c15)
+        * u128::from(word ^ secret.rotate_left(32) ^ 0xd1b5_4a32_d192_ed03);
     product as u64 ^ (product >> 64) as u64
 }
 
 impl Set {
-    /// The slot of a subject.
+    /// The slot of a kind.
     #[inline]
-    fn find(&self, subject: Subject) -> Option<usize> {
-        (0..WAYS).find(|&slot| self.is(slot, subject) && !self.versions[slot].is_being_written())
+    fn find(&self, kind: Kind) -> Option<usize> {
+        (0..WAYS).find(|&slot| self.is(slot, kind) && !self.versions[slot].is_being_written())
     }
 
     #[inline]
-    fn is(&self, slot: usize, subject: Subject) -> bool {
+    fn is(&self, slot: usize, kind: Kind) -> bool {
         // Whoever sees what a row begins with sees that it is being written.
-        self.hashes[slot].load(Acquire) == subject.hash
-            && self.databases[slot].load(Acquire) == subject.database
+        self.hashes[slot].load(Acquire) == kind.hash
+            && self.databases[slot].load(Acquire) == kind.database
     }
 
     fn read(&self, slot: usize, database: u32) -> Option<Counted> {
@@ -269,13 +264,13 @@ impl Set {
     }
 
     /// Begins a row; was there another?
-    fn put(&self, slot: usize, subject: Subject, now: i64, text: &[u8]) -> Option<bool> {
+    fn put(&self, slot: usize, kind: Kind, now: i64, text: &[u8]) -> Option<bool> {
         self.versions[slot].write(|| {
             let evicted = self.databases[slot].load(Relaxed) != 0;
             let row = &self.rows[slot];
             row.begin(if evicted { row.uses() } else { 0 }, now, text);
-            self.hashes[slot].store(subject.hash, Relaxed);
-            self.databases[slot].store(subject.database, Relaxed);
+            self.hashes[slot].store(kind.hash, Relaxed);
+            self.databases[slot].store(kind.database, Relaxed);
             evicted
         })
     }
@@ -332,13 +327,17 @@ mod tests {
     use super::*;
     use std::thread;
 
+    const SECRET: u64 = 0x0123_4567_89ab_cdef;
+
     fn sets(count: usize) -> Vec<Set> {
         (0..count).map(|_| Set::default()).collect()
     }
 
     fn lock(statistics: Statistics<'_>, database: u32, text: &str) {
-        let subject = Subject::new(database, text.as_bytes());
-        statistics.counts(subject, || 7, || text).expect("a row").add(Counter::Locks, 1);
+        statistics
+            .counts(database, text.as_bytes(), || 7, || text)
+            .expect("a row")
+            .add(Counter::Locks, 1);
     }
 
     fn locks(statistics: Statistics<'_>, database: u32, text: &str) -> Option<u64> {
@@ -351,7 +350,7 @@ mod tests {
     #[test]
     fn a_row_counts_what_was_added() {
         let (sets, evictions) = (sets(4), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, SECRET, 0).unwrap();
         for text in ["", "ORDER", "12345678", "123456789", &"x".repeat(MAX_TEXT)] {
             assert_eq!(locks(statistics, 1, text), None);
             lock(statistics, 1, text);
@@ -359,8 +358,8 @@ mod tests {
             assert_eq!(locks(statistics, 1, text), Some(2));
             assert_eq!(locks(statistics, 2, text), None);
         }
-        let subject = Subject::new(1, b"ORDER");
-        let row = statistics.counts(subject, || 8, || unreachable!("it is there") as &str).unwrap();
+        let there = || unreachable!("it is there") as &str;
+        let row = statistics.counts(1, b"ORDER", || 8, there).unwrap();
         row.add_wait(5);
         row.add_wait(3);
         let row = statistics.rows(1).find(|row| row.text == b"ORDER").unwrap();
@@ -371,7 +370,7 @@ mod tests {
     #[test]
     fn a_reset_is_of_one_database() {
         let (sets, evictions) = (sets(2), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, SECRET, 0).unwrap();
         lock(statistics, 1, "a");
         lock(statistics, 2, "a");
         statistics.reset(1);
@@ -384,7 +383,7 @@ mod tests {
     fn what_is_in_steady_use_stays() {
         const ROUNDS: u64 = if cfg!(miri) { 30 } else { 1000 };
         let (sets, evictions) = (sets(1), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, SECRET, 0).unwrap();
         for i in 0..ROUNDS {
             lock(statistics, 1, "steady");
             lock(statistics, 1, &format!("once {i}"));
@@ -397,7 +396,7 @@ mod tests {
     #[test]
     fn what_is_used_no_longer_goes_in_the_end() {
         let (sets, evictions) = (sets(1), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, SECRET, 0).unwrap();
         for _ in 0..10 {
             lock(statistics, 1, "former");
         }
@@ -411,10 +410,10 @@ mod tests {
     fn no_count_is_lost_or_doubled_while_others_come() {
         const ROUNDS: u64 = if cfg!(miri) { 30 } else { 20_000 };
         let (sets, evictions) = (sets(1), AtomicU64::new(0));
-        let statistics = Statistics::new(&sets, &evictions, 0).unwrap();
+        let statistics = Statistics::new(&sets, &evictions, SECRET, 0).unwrap();
         thread::scope(|scope| {
             for session in 0..4 {
-                let statistics = Statistics::new(&sets, &evictions, session).unwrap();
+                let statistics = Statistics::new(&sets, &evictions, SECRET, session).unwrap();
                 scope.spawn(move || {
                     for i in 0..ROUNDS {
                         lock(statistics, 1, ["a", "b", "c", "d", "e"][i as usize % 5]);

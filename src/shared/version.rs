@@ -38,10 +38,10 @@ impl Version {
 
     /// Writes fields that only one backend ever writes, which costs less.
     #[inline]
-    pub fn write_own(&self, write: impl FnOnce()) {
+    pub fn write_own<R>(&self, write: impl FnOnce() -> R) -> R {
         let writing = self.0.load(Ordering::Relaxed) | 1;
         self.0.store(writing, Ordering::Relaxed);
-        self.finish(writing, write);
+        self.finish(writing, write)
     }
 
     /// Writes the fields; none, and nothing is done, while another backend does.

@@ -5,11 +5,12 @@ use crate::error::OrRaise;
 use crate::keys::encoding::is_valid;
 use crate::settings;
 use crate::shared::memory::statistics;
-use crate::shared::statistics::{Counted, Counter};
+use crate::shared::statistics::Counter;
 use crate::sql::arguments::refuse_parallel_worker;
 use crate::sql::lock_status::reads_all_stats;
 use crate::sql::server_text::ServerText;
 use pgrx::prelude::*;
+use std::mem::take;
 
 /// One row for each first part of the names that were locked in this database; none for who may not see statistics.
 /// Times are in milliseconds. `first_part` is NULL where `advisory_keys.show_keys` is off.
@@ -35,11 +36,12 @@ fn advisory_lock_counts() -> TableIterator<
     refuse_parallel_worker().or_raise();
     let statistics = statistics().filter(|_| reads_all_stats());
     let rows = statistics.into_iter().flat_map(|statistics| statistics.rows(current_database()));
-    TableIterator::new(rows.filter_map(|row| {
+    TableIterator::new(rows.filter_map(|mut row| {
+        let first_part = first_part(take(&mut row.text));
         let count = |counter| i64::try_from(row.of(counter)).unwrap_or(i64::MAX);
         let milliseconds = |counter| row.of(counter) as f64 / 1000.0;
         Some((
-            first_part(&row),
+            first_part,
             count(Counter::Locks),
             count(Counter::Refused),
             count(Counter::Waits),
@@ -53,8 +55,8 @@ fn advisory_lock_counts() -> TableIterator<
     }))
 }
 
-fn first_part(row: &Counted) -> Option<ServerText> {
-    (settings::show_keys() && is_valid(&row.text)).then(|| ServerText(row.text.clone()))
+fn first_part(text: Vec<u8>) -> Option<ServerText> {
+    (settings::show_keys() && is_valid(&text)).then_some(ServerText(text))
 }
 
 /// Begins the statistics of this database anew. Errors: 25000.
@@ -67,9 +69,10 @@ fn advisory_lock_stats_reset() {
 }
 
 /// How many rows of the statistics, of all databases, have made room for others since the server started; NULL where
-/// there are no statistics. Errors: 25000.
+/// there are no statistics, and for who may not see them. Errors: 25000.
 #[pg_extern(volatile, parallel_restricted)]
 fn advisory_lock_stats_evictions() -> Option<i64> {
     refuse_parallel_worker().or_raise();
-    Some(i64::try_from(statistics()?.evictions()).unwrap_or(i64::MAX))
+    let evictions = statistics().filter(|_| reads_all_stats())?.evictions();
+    Some(i64::try_from(evictions).unwrap_or(i64::MAX))
 }

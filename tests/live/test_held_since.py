@@ -200,6 +200,58 @@ def test_more_locks_than_are_noted(connect, name):
         db.execute("COMMIT")
 
 
+@pytest.mark.parametrize("release", ["DISCARD ALL", "SELECT pg_advisory_unlock_all()"])
+def test_what_core_released_makes_room_for_others(connect, name, release):
+    db, observer = connect(), connect()
+    db.execute("SELECT lock_keys(ARRAY[%s, i::text], session => true) FROM generate_series(1, 100) AS i", [name[1]])
+    db.execute(release)
+    for session in (False, True):
+        db.execute("BEGIN")
+        db.execute("SELECT lock_keys(%s, session => %s)", [name, session])
+        assert levels(observer, *name) == ["session" if session else "transaction"]
+        db.execute("COMMIT")
+
+
+def test_a_call_in_vain_does_not_change_since_when(connect, name):
+    db, other, observer = connect(), connect(), connect()
+    mine = [[*name, str(i)] for i in range(6)]
+    others = [*name, "other"]
+    db.execute("SELECT lock_keys(%s, session => true)", [mine])
+    before = [seen(observer, *each) for each in mine]
+    other.execute("SELECT lock_keys(%s, session => true)", [others])
+    for session in (False, True):
+        assert db.execute("SELECT try_lock_keys(%s, session => %s)", [[*mine, others], session]).fetchone() == (False,)
+        assert [seen(observer, *each) for each in mine] == before
+    db.execute("SELECT lock_keys(%s, session => true)", [mine])
+    assert [seen(observer, *each) for each in mine] == before
+
+
+def test_since_when_was_not_noted_stays_unknown(connect, name):
+    """Locked as the 17th, and again when there is room."""
+    db, observer = connect(), connect()
+    db.execute("SELECT lock_keys(ARRAY[%s, i::text], session => true) FROM generate_series(1, 16) AS i", [name[1]])
+    db.execute("SELECT lock_keys(%s, session => true)", [name])
+    db.execute("SELECT unlock_keys(ARRAY[%s, '1'])", [name[1]])
+    db.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert seen(observer, *name) == [(None, None)]
+
+
+def test_a_transaction_that_a_procedure_began_later(connect, name):
+    """It cannot hold since before it began."""
+    db, observer = connect(), connect()
+    db.execute("""
+        CREATE PROCEDURE pg_temp.later(name text[]) LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_sleep(0.1);
+            COMMIT;
+            PERFORM lock_keys(name, session => true);
+        END $$""")
+    (begun,) = db.execute("SELECT clock_timestamp()").fetchone()
+    db.execute("CALL pg_temp.later(%s)", [name])
+    ((since, _),) = seen(observer, *name)
+    assert (since - begun).total_seconds() >= 0.1
+
+
 def test_nothing_is_noted_when_switched_off(connect, name):
     db, observer = connect(), connect()
     db.execute("SET advisory_keys.track_stats = off")

@@ -37,7 +37,7 @@ def metrics(text):
 @pytest.fixture(scope="module")
 def server():
     # Warnings about names and holders come after a short time.
-    settings = SETTINGS | {"deadlock_timeout": "50ms"}
+    settings = SETTINGS | {"deadlock_timeout": "50ms", "advisory_keys.max_stats": "1"}
     server = Server(shared_preload_libraries="advisory_keys", **settings)
     with server.connect() as db:
         db.execute("CREATE ROLE exporter LOGIN IN ROLE pg_monitor")
@@ -70,6 +70,11 @@ def ask(server, query, user="exporter"):
         return [dict(zip([column.name for column in cursor.description], row)) for row in cursor]
 
 
+def evictions(server):
+    with server.connect() as db:
+        return db.execute("SELECT advisory_lock_stats_evictions()").fetchone()[0]
+
+
 def test_what_the_exporter_gets(scene):
     assert list(EXPORTED) == ["advisory_lock", "advisory_lock_now"]
     for text in EXPORTED.values():
@@ -86,14 +91,18 @@ def test_what_the_exporter_gets(scene):
         "timeouts_total": 1, "deadlocks_total": 0, "cancels_total": 0,
     }
     (now,) = ask(scene, block(EXPORTED["advisory_lock_now"], "query"))
+    assert now["evictions_total"] == evictions(scene)
     assert now["waiting"] == 1 and 0 < now["longest_wait_seconds"] < now["oldest_seconds"]
 
 
 def test_nobody_waits_and_nothing_was_locked(server):
     with server.connect() as db:
+        db.execute("SELECT try_lock_keys(ARRAY['kind ' || i]) FROM generate_series(1, 50) AS i")
         db.execute("SELECT advisory_lock_stats_reset()")
+    assert evictions(server) > 0
     assert ask(server, block(EXPORTED["advisory_lock"], "query")) == []
     (now,) = ask(server, block(EXPORTED["advisory_lock_now"], "query"))
+    assert now["evictions_total"] == evictions(server)
     assert (now["waiting"], now["longest_wait_seconds"], now["oldest_seconds"]) == (0, 0, 0)
 
 

@@ -91,6 +91,14 @@ def test_slots_and_claims_count(connect, kind):
     assert counts(db, kind) == {"locks": 4, "refused": 2}
 
 
+def test_a_claim_that_fails_does_not_count(connect, kind):
+    db = connect()
+    db.execute("SET advisory_keys.max_keys_per_session = 2")
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        db.execute("SELECT claim_keys(%s, wanted => 3)", [[[kind, "1"], [kind, "2"], [kind, "3"]]])
+    assert counts(db, kind) is None
+
+
 def test_what_was_given_back_does_not_count_as_granted(connect, kind):
     db, other = connect(), connect()
     other.execute("SELECT lock_keys(%s, session => true)", [[f"{kind} b", "x"]])
@@ -286,7 +294,8 @@ def test_who_sees_it_and_who_may_reset_it(connect, kind):
             if role != "regress_keeper":
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     db.execute("SELECT advisory_lock_stats_reset()")
-            db.execute("SELECT advisory_lock_stats_evictions()")
+            (evictions,) = db.execute("SELECT advisory_lock_stats_evictions()").fetchone()
+            assert (evictions is not None) == (role == "regress_monitor")
             db.execute("RESET ROLE")
         assert seen == {"regress_nobody": None, "regress_monitor": {"locks": 1}, "regress_keeper": None}
         db.execute("SET advisory_keys.show_keys = off")
