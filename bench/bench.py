@@ -15,6 +15,7 @@ import time
 import psycopg
 
 from figures import medians, pgbench, row, seconds
+from leases import leases
 from slots import slots
 
 PORTABLE = pathlib.Path(__file__).parents[1] / "sql" / "portable.sql"
@@ -53,6 +54,7 @@ def main():
             *refused(options.rounds, options.seconds),
             *the_view(db, options.rounds),
             *portable(db, options.rounds),
+            *leases(options.rounds),
         ]
     print_table(version, rows)
     if options.output:
