@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -246,6 +247,11 @@ class Hosts:
         crons = [self.start(line) for _ in range(hosts)]
         self.complaints = [cron.communicate(timeout=60)[1] for cron in crons]
         return self._done.read_text().splitlines()[before:]
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
+def test_the_script_has_no_flaw_that_shellcheck_knows():
+    subprocess.run(["shellcheck", "-"], input=block_with("once-per-period", "#!/bin/sh"), text=True, check=True)
 
 
 @pytest.fixture
