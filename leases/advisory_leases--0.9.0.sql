@@ -83,7 +83,7 @@ RETURN ('x' || encode(substr(sha256(convert_to(name, 'UTF8')), 1, 8), 'hex'))::b
 
 -- A ttl in seconds, so that no time zone makes a day of it longer.
 CREATE FUNCTION advisory_leases._seconds(ttl interval) RETURNS interval
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   most CONSTANT interval := coalesce((SELECT min(max_ttl) FROM advisory_leases.limits), '31 days');
 BEGIN
@@ -103,20 +103,18 @@ END $$;
 CREATE FUNCTION advisory_leases._token() RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  here advisory_leases.epoch;
-  last advisory_leases.epoch;
+  here CONSTANT text := (SELECT concat(system_identifier, '/', oid) FROM pg_control_system(), pg_database WHERE datname = current_database());
+  line CONSTANT bigint := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+  last_here text;
+  last_line bigint;
+  number bigint;
 BEGIN
-  here.timeline := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
-  here.place := (SELECT concat(system_identifier, '/', oid) FROM pg_control_system(), pg_database WHERE datname = current_database());
-  SELECT e.* INTO last FROM advisory_leases.epoch AS e ORDER BY e.epoch DESC LIMIT 1;
-  IF last.place = here.place AND last.timeline = here.timeline THEN
-    here.epoch := last.epoch;
-  ELSE
-    here.epoch := coalesce(last.epoch, 0) + here.timeline
-      - CASE WHEN last.place = here.place AND last.timeline < here.timeline THEN last.timeline ELSE 0 END;
-    INSERT INTO advisory_leases.epoch VALUES (here.*);
+  SELECT e.epoch, e.timeline, e.place INTO number, last_line, last_here FROM advisory_leases.epoch AS e ORDER BY e.epoch DESC LIMIT 1;
+  IF number IS NULL OR last_here <> here OR last_line <> line THEN
+    number := coalesce(number, 0) + line - CASE WHEN last_here = here AND last_line < line THEN last_line ELSE 0 END;
+    INSERT INTO advisory_leases.epoch VALUES (number, line, here);
   END IF;
-  RETURN here.epoch * 17592186044416 + floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+  RETURN number * 17592186044416 + floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 END $$;
 
 -- Removes those of the next keys whose lease has ended, and had begun an hour ago or more: within an hour the clock may go back,
@@ -153,7 +151,7 @@ END $$;
 
 -- Checks the argument "token".
 CREATE FUNCTION advisory_leases._refuse_null(token bigint) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF token IS NULL THEN
     RAISE EXCEPTION 'argument "token" must not be null' USING ERRCODE = 'null_value_not_allowed',
