@@ -20,7 +20,7 @@ class Proxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.path.join(self.folder, f".s.PGSQL.{port}"))
         self._listener.listen()
-        self._pairs = []
+        self._pairs, self._stranded, self._held_back = [], [], None
         self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -28,6 +28,14 @@ class Proxy:
     def cut(self):
         """Both ends of a line that carries nothing: neither notices."""
         self.requests = self.replies = False
+
+    def hold_answer_to(self, text):
+        """Lets nothing back from the next request on that has this text."""
+        self._held_back = text
+
+    def strand(self):
+        """What is connected now carries nothing any more; what connects anew does."""
+        self._stranded = list(self._pairs)
 
     def mend(self):
         self.requests = self.replies = True
@@ -70,6 +78,8 @@ class Proxy:
         data = b""
         with contextlib.suppress(OSError):
             data = source.recv(65536)
+        if self._held_back and self._held_back in data:
+            self._held_back, self.replies = None, False
         if data:
             pair["held"][target] += data
         else:
@@ -80,11 +90,11 @@ class Proxy:
         for pair in list(self._pairs):
             client, server = pair["ends"]
             for target, open_way in ((server, self.requests), (client, self.replies)):
-                if open_way and pair["held"][target]:
+                if open_way and pair["held"][target] and pair not in self._stranded:
                     data, pair["held"][target] = pair["held"][target], b""
                     with contextlib.suppress(OSError):
                         target.sendall(data)
-            if "ended" in pair and not (pair["held"][server] and not self.requests):
+            if "ended" in pair and not pair["held"][server]:
                 self._close(pair)
 
     def _close(self, pair):
