@@ -120,7 +120,7 @@ END $$;
 -- Removes those of the next keys whose lease has ended, and had begun an hour ago or more: within an hour the clock may go back,
 -- and the next token of the name is greater nevertheless. Keys are hashes, so that those beside a new name are any.
 CREATE FUNCTION advisory_leases._clean_up(beside bigint, fresh bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off AS $$
 DECLARE
   ended CONSTANT bigint[] := ARRAY(
     SELECT n.key FROM (
