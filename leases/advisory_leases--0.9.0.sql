@@ -120,7 +120,7 @@ END $$;
 -- Removes those of the next keys whose lease has ended, and had begun an hour ago or more: within an hour the clock may go back,
 -- and the next token of the name is greater nevertheless. Keys are hashes, so that those beside a new name are any.
 CREATE FUNCTION advisory_leases._clean_up(beside bigint, fresh bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off AS $$
 DECLARE
   ended CONSTANT bigint[] := ARRAY(
     SELECT n.key FROM (
@@ -318,6 +318,8 @@ GRANT SELECT ON advisory_leases.leases TO PUBLIC;
 GRANT EXECUTE ON FUNCTION advisory_leases.try_lease_key, advisory_leases.renew_lease_key, advisory_leases.release_lease_key,
   advisory_leases.holds_lease_key, advisory_leases.fence_lease_key TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON advisory_leases.limits TO pg_database_owner;
+-- For pg_dump and for what it has written; who owns the database could drop it all as well.
+GRANT SELECT, INSERT ON advisory_leases.lease, advisory_leases.epoch TO pg_database_owner;
 
 -- As an extension, pg_dump takes the rows along; it does so anyway with what psql has made.
 DO $$

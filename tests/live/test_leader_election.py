@@ -13,7 +13,8 @@ import time
 import psycopg
 import pytest
 
-from leases import environment, install_leases
+from leases import install_leases
+from programs import environment
 from proxy import Proxy
 from scene import native_only, scratch_database, stopped, wait_until
 from server import Server

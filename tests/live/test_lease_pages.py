@@ -16,7 +16,8 @@ import urllib.request
 import psycopg
 import pytest
 
-from leases import environment, install_leases
+from leases import install_leases
+from programs import environment
 from scene import PORTABLE, scratch_database, wait_until
 
 ROOT = pathlib.Path(__file__).parents[2]

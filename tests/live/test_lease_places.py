@@ -1,4 +1,4 @@
-"""What docs/where-it-runs.md says of leases: behind poolers, on standbys, after failovers."""
+"""What docs/where-it-runs.md says of leases behind poolers and after failovers."""
 
 import contextlib
 
@@ -63,21 +63,6 @@ def promoted(standby):
 def wait_until_replayed(standby, primary):
     lsn = one(primary, "SELECT pg_current_wal_flush_lsn()")
     wait_until(lambda: one(standby, "SELECT pg_last_wal_replay_lsn() >= %s", lsn), "the standby has it all")
-
-
-def test_on_a_standby_leases_are_seen_and_nothing_else(primary):
-    standby = primary.standby()
-    try:
-        with primary.connect() as db, standby.connect() as reader:
-            token = one(db, TAKE, KEY)
-            wait_until_replayed(reader, db)
-            assert one(reader, HOLDS, KEY, token) is True
-            assert one(reader, "SELECT token FROM advisory_leases.leases") == token
-            for call, arguments in ((TAKE, [KEY]), (RENEW, [KEY, token]), (RELEASE, [KEY, token]), (FENCE, [KEY, token])):
-                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                    reader.execute(call, arguments)
-    finally:
-        standby.remove()
 
 
 @pytest.mark.parametrize("synchronous_commit", ["off", "local", "on", "remote_apply"])
