@@ -1,10 +1,10 @@
 """The programs of docs/examples that elect a leader, in Python and in Go: killed, stalled, cut off. What a leader does, it does to an
 outside system that fences (docs/examples/fenced.py) and here notes who wrote what."""
 
+import contextlib
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +18,7 @@ from programs import environment
 from proxy import Proxy
 from scene import native_only, scratch_database, stopped, wait_until
 from server import Server
+from test_pooler import Pooler
 
 pytestmark = native_only("the leases are the same beside either edition")
 
@@ -70,6 +71,7 @@ class Candidate:
     """A program of the examples, with a network of its own."""
 
     def __init__(self, command, db, url):
+        """Connects as `db` does, which may be to a pooler."""
         self.proxy = Proxy(db.info.host, db.info.port)
         self.process = subprocess.Popen(
             [*command, url], env=environment(db, PGHOST=self.proxy.folder, PGAPPNAME="candidate"),
@@ -223,6 +225,22 @@ def test_it_leaves_and_the_next_one_need_not_wait_for_the_ttl(start, witness, la
     leader.process.terminate()
     takes_over(other, witness, time.monotonic())
     assert leader.process.wait() == 0
+
+
+def test_behind_a_pooler_in_transaction_mode(start, witness, db):
+    """All share a server connection, also when the same statement has come again and again."""
+    pooler = Pooler(db.info.dbname, 1)
+    try:
+        with contextlib.closing(pooler.connect()) as pooled:
+            leader = start("python", ttl=1.5, db=pooled)
+            wait_until(lambda: witness.of(leader), "somebody leads")
+            others = [start(language, ttl=1.5, db=pooled) for language in ("python", "go", "go")]
+            time.sleep(10)
+            leader.process.terminate()
+            wait_until(lambda: {write[2] for write in witness.writes} - {leader.process.pid}, "somebody else leads")
+            assert [candidate.complained for candidate in (leader, *others)] == [[]] * 4
+    finally:
+        pooler.end()
 
 
 LONG = 6
