@@ -165,7 +165,7 @@ FORBIDDEN = [
     "ALTER FUNCTION advisory_leases.try_lease_key SET lock_timeout = 0", "DROP FUNCTION advisory_leases.try_lease_key",
     "ALTER SCHEMA advisory_leases RENAME TO mine", "DROP SCHEMA advisory_leases CASCADE",
     "SELECT advisory_leases._token()", "SELECT advisory_leases._seconds('1 day')", "SELECT advisory_leases._clean_up(1, 2)",
-    "SELECT advisory_leases._caller(false)", "SELECT advisory_leases._make_durable()", "SELECT advisory_leases._key('a')",
+    "SELECT advisory_leases._begin(false, 1)", "SELECT advisory_leases._key('{a}')",
 ]
 
 
@@ -292,7 +292,7 @@ def test_the_owner_of_a_database_who_is_no_superuser_creates_the_extension_and_g
             db.execute("CREATE EXTENSION advisory_leases")
             for statement in (
                 "ALTER SCHEMA advisory_leases RENAME TO other", "CREATE TABLE advisory_leases.planted ()", "UPDATE advisory_leases.lease SET token = 1",
-                "CREATE OR REPLACE FUNCTION advisory_leases._make_durable() RETURNS void RETURN NULL::void", "DROP FUNCTION advisory_leases._token",
+                "CREATE OR REPLACE FUNCTION advisory_leases._key(key text[]) RETURNS bigint LANGUAGE sql RETURN 1", "DROP FUNCTION advisory_leases._token",
                 "ALTER TABLE advisory_leases.limits ADD COLUMN c int", 
                 "CREATE TRIGGER t BEFORE INSERT ON advisory_leases.lease EXECUTE FUNCTION suppress_redundant_updates_trigger()",
                 "BEGIN; LOCK TABLE advisory_leases.lease IN ACCESS EXCLUSIVE MODE", "ALTER EXTENSION advisory_leases SET SCHEMA public",

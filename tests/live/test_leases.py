@@ -187,9 +187,9 @@ def test_a_fence_hinders_neither_renewal_nor_another_fence(connect, held, name):
 def test_a_prepared_transaction_fences_and_takes(connect, held, name):
     holder, token = held
     other, taken = connect(), [*name, "taken"]
-    holder.execute("LISTEN something")
-    holder.execute("UNLISTEN *")
     preparing = connect()
+    # What the functions do must not make it one of the transactions that cannot be prepared.
+    preparing.execute("LISTEN something")
     preparing.execute("BEGIN")
     fence(preparing, name, token)
     new = take(preparing, taken)
