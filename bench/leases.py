@@ -15,17 +15,19 @@ MANY = 100_000
 HOUR = 6_000
 """New names in an hour, for the steady state."""
 
+KEY = "('x' || encode(substr(sha256(convert_to('bench-' || $1, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint"
+"""As the lease functions compute it, in the plain statements."""
+
 STATEMENTS = {
     "take": "SELECT advisory_leases.try_lease_key(ARRAY['bench', $1], '1 hour', 'holder')",
     "renew": "SELECT advisory_leases.renew_lease_key(ARRAY['bench', $1], $2, '1 hour')",
     "release": "SELECT advisory_leases.release_lease_key(ARRAY['bench', $1], $2)",
     "holds": "SELECT advisory_leases.holds_lease_key(ARRAY['bench', $1], $2)",
     "fence": "SELECT advisory_leases.fence_lease_key(ARRAY['bench', $1], $2)",
-    # The key is computed in the same way; on what it takes to compute it, leases save nothing.
-    "update": """UPDATE advisory_leases.lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + '1 hour'
-        WHERE key = advisory_leases._key('bench-' || $1) AND token = $2::bigint""",
-    "upsert": """INSERT INTO bench_plain
-        VALUES (advisory_leases._key('bench-' || $1), 'bench-' || $1, 1, 'holder', 'postgres'::regrole, clock_timestamp(), clock_timestamp(),
+    "update": f"""UPDATE advisory_leases.lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + '1 hour'
+        WHERE key = {KEY} AND token = $2::bigint""",
+    "upsert": f"""INSERT INTO bench_plain
+        VALUES ({KEY}, 'bench-' || $1, 1, 'holder', 'postgres'::regrole, clock_timestamp(), clock_timestamp(),
           clock_timestamp() + '1 hour')
         ON CONFLICT (key) DO UPDATE SET token = 1, holder = 'holder', role = excluded.role, taken_at = excluded.taken_at,
           renewed_at = excluded.renewed_at, expires_at = excluded.expires_at""",
@@ -77,7 +79,8 @@ class Statements:
     def __init__(self, db):
         self._db = db
         for name, statement in STATEMENTS.items():
-            db.pgconn.prepare(name.encode(), statement.encode(), [25, 20] if "$2" in statement else [25])
+            prepared = db.pgconn.prepare(name.encode(), statement.encode(), [25, 20] if "$2" in statement else [25])
+            assert prepared.status == psycopg.pq.ExecStatus.COMMAND_OK, prepared.error_message
         self._held = self._taken()
         self._upserted = self._new()
 
