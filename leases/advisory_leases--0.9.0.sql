@@ -89,7 +89,7 @@ END $$;
 CREATE FUNCTION advisory_leases._seconds(ttl interval) RETURNS interval
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  most CONSTANT interval := coalesce((SELECT min(max_ttl) FROM advisory_leases.limits), '31 days');
+  most CONSTANT interval := coalesce((SELECT l.max_ttl FROM advisory_leases.limits AS l ORDER BY l.max_ttl LIMIT 1), '31 days');
 BEGIN
   IF ttl IS NULL THEN
     RAISE EXCEPTION 'argument "ttl" must not be null' USING ERRCODE = 'null_value_not_allowed',
@@ -188,7 +188,9 @@ BEGIN
     RETURN NULL;
   END;
   -- What a client is told must survive a crash of the server.
-  PERFORM set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');
+  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
   -- Now and then. In stricter isolation it would be a serialization failure that another has just taken one of those names.
   IF is_new AND mod(k, 16) = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
     PERFORM advisory_leases._clean_up(k, fresh);
@@ -210,7 +212,9 @@ BEGIN
   IF NOT FOUND THEN
     RAISE no_data_found;
   END IF;
-  PERFORM set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');
+  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
   RETURN true;
 EXCEPTION
   WHEN no_data_found THEN

@@ -38,7 +38,10 @@ def test_it_is_taken_over_once_it_has_expired(connect, name):
     token = take(holder, name, "300 ms")
     assert take(other, name) is None
     wait_until_expired(other, name, token)
-    assert not renew(holder, name, token)
+    # To its holder it is lost before anybody takes it.
+    assert not renew(holder, name, token) and not release(holder, name, token)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="the lease is lost"):
+        fence(holder, name, token)
     successor = take(other, name)
     assert successor > token
     assert not renew(holder, name, token) and not release(holder, name, token) and not holds(holder, name, token)
