@@ -12,6 +12,13 @@
 -- The longest ttl is 31 days, unless the owner of the database says otherwise:
 --   INSERT INTO advisory_leases.limits VALUES ('1 day');
 SET LOCAL search_path = pg_catalog, pg_temp;
+DO $$
+BEGIN
+  IF current_setting('search_path') <> 'pg_catalog, pg_temp' THEN
+    RAISE EXCEPTION 'advisory_leases must be installed in one transaction' USING ERRCODE = 'no_active_sql_transaction',
+      DETAIL = 'Otherwise names in it could be those of strangers.', HINT = 'Use psql -1.';
+  END IF;
+END $$;
 
 CREATE SCHEMA advisory_leases;
 
@@ -76,7 +83,7 @@ RETURN ('x' || encode(substr(sha256(convert_to(name, 'UTF8')), 1, 8), 'hex'))::b
 
 -- A ttl in seconds, so that no time zone makes a day of it longer.
 CREATE FUNCTION advisory_leases._seconds(ttl interval) RETURNS interval
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   most CONSTANT interval := coalesce((SELECT min(max_ttl) FROM advisory_leases.limits), '31 days');
 BEGIN
@@ -96,43 +103,37 @@ END $$;
 CREATE FUNCTION advisory_leases._token() RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  here advisory_leases.epoch;
-  last advisory_leases.epoch;
+  here CONSTANT text := (SELECT concat(system_identifier, '/', oid) FROM pg_control_system(), pg_database WHERE datname = current_database());
+  line CONSTANT bigint := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+  last_here text;
+  last_line bigint;
+  number bigint;
 BEGIN
-  here.timeline := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
-  here.place := (SELECT concat(system_identifier, '/', oid) FROM pg_control_system(), pg_database WHERE datname = current_database());
-  SELECT e.* INTO last FROM advisory_leases.epoch AS e ORDER BY e.epoch DESC LIMIT 1;
-  IF last.place = here.place AND last.timeline = here.timeline THEN
-    here.epoch := last.epoch;
-  ELSE
-    here.epoch := coalesce(last.epoch, 0) + here.timeline
-      - CASE WHEN last.place = here.place AND last.timeline < here.timeline THEN last.timeline ELSE 0 END;
-    INSERT INTO advisory_leases.epoch VALUES (here.*);
+  SELECT e.epoch, e.timeline, e.place INTO number, last_line, last_here FROM advisory_leases.epoch AS e ORDER BY e.epoch DESC LIMIT 1;
+  IF number IS NULL OR last_here <> here OR last_line <> line THEN
+    number := coalesce(number, 0) + line - CASE WHEN last_here = here AND last_line < line THEN last_line ELSE 0 END;
+    INSERT INTO advisory_leases.epoch VALUES (number, line, here);
   END IF;
-  RETURN here.epoch * 17592186044416 + floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+  RETURN number * 17592186044416 + floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 END $$;
 
--- With each new name, removes those of the next few keys that nobody has had for an hour: keys are hashes, so any place is as
--- good as any other. Within that hour the clock may go back, and the next token is greater nevertheless.
-CREATE FUNCTION advisory_leases._clean_up(beside bigint, present bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+-- Removes those of the next keys whose lease has ended, and had begun an hour ago or more: within an hour the clock may go back,
+-- and the next token of the name is greater nevertheless. Keys are hashes, so that those beside a new name are any.
+CREATE FUNCTION advisory_leases._clean_up(beside bigint, fresh bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off AS $$
 DECLARE
-  old bigint[];
+  ended CONSTANT bigint[] := ARRAY(
+    SELECT n.key FROM (
+      SELECT l.key, l.token, l.expires_at FROM advisory_leases.lease AS l WHERE l.key > beside ORDER BY l.key LIMIT 64) AS n
+    WHERE n.expires_at < clock_timestamp() AND n.token < fresh - 3600000);
   removed bigint;
 BEGIN
-  SELECT array_agg(n.key) INTO old FROM (
-    SELECT l.key, l.token, l.expires_at FROM advisory_leases.lease AS l WHERE l.key > beside ORDER BY l.key LIMIT 4) AS n
-    WHERE n.expires_at < clock_timestamp() AND n.token < present - 3600000;
-  -- In stricter isolation it would be a serialization failure that somebody has just taken one of them.
-  IF old IS NULL OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-    RETURN;
-  END IF;
   DELETE FROM advisory_leases.lease AS l WHERE l.key = ANY (ARRAY(
     SELECT o.key FROM advisory_leases.lease AS o
-      WHERE o.key = ANY (old) AND o.expires_at < clock_timestamp() AND o.token < present - 3600000 FOR UPDATE SKIP LOCKED));
+      WHERE o.key = ANY (ended) AND o.expires_at < clock_timestamp() AND o.token < fresh - 3600000 FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS removed = ROW_COUNT;
-  IF removed < cardinality(old) THEN
-    -- It may have been taken between the look and the lock, which its holder must not have to wait for.
+  IF removed < cardinality(ended) THEN
+    -- One may have been taken between the look and the lock, for which its holder must not have to wait.
     RAISE EXCEPTION USING ERRCODE = 'lock_not_available';
   END IF;
 EXCEPTION WHEN lock_not_available THEN
@@ -150,7 +151,7 @@ END $$;
 
 -- Checks the argument "token".
 CREATE FUNCTION advisory_leases._refuse_null(token bigint) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF token IS NULL THEN
     RAISE EXCEPTION 'argument "token" must not be null' USING ERRCODE = 'null_value_not_allowed',
@@ -166,33 +167,34 @@ DECLARE
   joined CONSTANT text := advisory_leases._name(key);
   k CONSTANT bigint := advisory_leases._key(joined);
   lasts CONSTANT interval := advisory_leases._seconds(ttl);
-  was advisory_leases.lease;
+  previous bigint;
+  expiry timestamptz;
   is_new boolean;
   at timestamptz;
-  present bigint;
+  fresh bigint;
 BEGIN
   IF length(holder) > 200 THEN
     RAISE EXCEPTION 'holder is too long' USING ERRCODE = 'string_data_right_truncation',
       DETAIL = concat('It has ', length(holder), ' characters, and may have 200.'), HINT = 'Pass a short text that tells who holds the lease.';
   END IF;
-  SELECT l.* INTO was FROM advisory_leases.lease AS l WHERE l.key = k;
+  SELECT l.expires_at INTO expiry FROM advisory_leases.lease AS l WHERE l.key = k;
   is_new := NOT FOUND;
-  IF was.expires_at > clock_timestamp() THEN
+  IF expiry > clock_timestamp() THEN
     RETURN NULL;
   END IF;
-  present := advisory_leases._token();
+  fresh := advisory_leases._token();
   -- A failure gives back the lock on a row that somebody else has taken in the meantime.
   BEGIN
     at := clock_timestamp();
     IF is_new THEN
       -- Waits for who takes the same name, as long as lock_timeout says.
-      INSERT INTO advisory_leases.lease VALUES (k, joined, present, holder, me, at, at, at + lasts) ON CONFLICT DO NOTHING;
+      INSERT INTO advisory_leases.lease VALUES (k, joined, fresh, holder, me, at, at, at + lasts) ON CONFLICT DO NOTHING;
     ELSE
-      SELECT l.* INTO was FROM advisory_leases.lease AS l WHERE l.key = k FOR UPDATE SKIP LOCKED;
-      present := greatest(was.token + 1, present);
+      SELECT l.token INTO previous FROM advisory_leases.lease AS l WHERE l.key = k FOR UPDATE SKIP LOCKED;
+      fresh := greatest(previous + 1, fresh);
       UPDATE advisory_leases.lease AS l
-        SET name = joined, token = present, holder = try_lease_key.holder, role = me, taken_at = at, renewed_at = at, expires_at = at + lasts
-        WHERE l.key = was.key AND was.expires_at <= clock_timestamp();
+        SET name = joined, token = fresh, holder = try_lease_key.holder, role = me, taken_at = at, renewed_at = at, expires_at = at + lasts
+        WHERE l.key = k AND l.token = previous AND l.expires_at <= clock_timestamp();
     END IF;
     IF NOT FOUND THEN
       RAISE EXCEPTION USING ERRCODE = 'lock_not_available';
@@ -201,10 +203,11 @@ BEGIN
     RETURN NULL;
   END;
   PERFORM advisory_leases._make_durable();
-  IF is_new THEN
-    PERFORM advisory_leases._clean_up(k, present);
+  -- Now and then. In stricter isolation it would be a serialization failure that another has just taken one of those names.
+  IF is_new AND mod(k, 16) = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
+    PERFORM advisory_leases._clean_up(k, fresh);
   END IF;
-  RETURN present;
+  RETURN fresh;
 END $$;
 
 CREATE FUNCTION advisory_leases.renew_lease_key(key text[], token bigint, ttl interval) RETURNS boolean
@@ -281,7 +284,7 @@ BEGIN
     FOR KEY SHARE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the lease is lost' USING ERRCODE = 'object_not_in_prerequisite_state',
-      DETAIL = concat('The session''s role has no unexpired lease of key ', k, ' with token ', token, '.'),
+      DETAIL = concat('No unexpired lease of "', left(advisory_leases._name(key), 100), '" (', k, ') has the token ', token, ' and a role of yours.'),
       HINT = 'Roll back and stop what the lease was for; take it anew before going on.';
   END IF;
 END $$;
@@ -315,6 +318,8 @@ GRANT SELECT ON advisory_leases.leases TO PUBLIC;
 GRANT EXECUTE ON FUNCTION advisory_leases.try_lease_key, advisory_leases.renew_lease_key, advisory_leases.release_lease_key,
   advisory_leases.holds_lease_key, advisory_leases.fence_lease_key TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON advisory_leases.limits TO pg_database_owner;
+-- For pg_dump and for what it has written; who owns the database could drop it all as well.
+GRANT SELECT, INSERT ON advisory_leases.lease, advisory_leases.epoch TO pg_database_owner;
 
 -- As an extension, pg_dump takes the rows along; it does so anyway with what psql has made.
 DO $$
