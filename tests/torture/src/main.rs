@@ -211,6 +211,7 @@ enum Part {
     SlotStorm,
     Claims,
     Acquire,
+    LeaseStarts,
     LeaseStalls,
     LeaseStorm,
     RandomArguments,
@@ -246,7 +247,7 @@ impl Part {
 
     fn is_about_leases(self) -> bool {
         use Part::*;
-        matches!(self, LeaseStalls | LeaseStorm | LeaseCrashes | LeaseFailovers)
+        matches!(self, LeaseStarts | LeaseStalls | LeaseStorm | LeaseCrashes | LeaseFailovers)
     }
 }
 
@@ -365,6 +366,7 @@ async fn part_of_a_round(
             let size = acquire::Size { clients: 16, calls: 4_000, strikes: 300, seed };
             acquire::storm(server, report, size).await?;
         }
+        Part::LeaseStarts => leases::starts::together(server, report, 1_000).await?,
         Part::LeaseStalls => leases::stalls::nobody_waits(server, report).await?,
         Part::LeaseStorm => {
             leases::storm::under_strikes(server, report, Duration::from_secs(8), seed).await?

@@ -23,7 +23,8 @@ impl Client {
                 self.world.report.count("leases: refused", 1);
             }
             Some(token) => {
-                let lease = Lease::taken(wanted.name, token, trial.role, answer.times(), wanted.ttl_ms);
+                let lease =
+                    Lease::taken(wanted.name, token, trial.role, answer.times(), wanted.ttl_ms);
                 trial.held = Some(Held { lease, begun: answer.sent, committed: Moment::MAX });
             }
         }
@@ -54,10 +55,8 @@ impl Client {
     }
 
     pub async fn release(&mut self, lease: &mut Lease, trial: &Trial) -> Result<Times, Error> {
-        let call = format!(
-            "SELECT advisory_leases.release_lease_key('{}', {})",
-            lease.name, lease.token
-        );
+        let call =
+            format!("SELECT advisory_leases.release_lease_key('{}', {})", lease.name, lease.token);
         let before = lease.clone();
         // Whatever comes of it, nobody counts on the lease from here on.
         lease.least = lease.least.min(now());
@@ -160,7 +159,9 @@ impl Client {
         let check = match lease.contradiction(ours, times) {
             None => return,
             Some(Contradiction::LostTooEarly) => "leases last",
-            Some(Contradiction::OursAgain | Contradiction::OursTooLong) => "what is lost stays lost",
+            Some(Contradiction::OursAgain | Contradiction::OursTooLong) => {
+                "what is lost stays lost"
+            }
         };
         self.world.report.finding(check, format!("{what}: {ours} at {times:?} of {lease:?}"));
     }

@@ -58,8 +58,7 @@ async fn fail_over(
 ) -> Result<()> {
     for link in 1..=links {
         let primary = servers.last().expect("there is always one");
-        let standby =
-            block_in_place(|| server.standby_of(primary, &format!("leases{link}")))?;
+        let standby = block_in_place(|| server.standby_of(primary, &format!("leases{link}")))?;
         let outcome = replicate_and_die(primary, world).await;
         if outcome.is_err() {
             // The primary is stopped by who called.
@@ -73,7 +72,9 @@ async fn fail_over(
             true => world.report.expect(lost.is_empty(), "leases last", || {
                 format!("lost in a synchronous failover: {lost:?}")
             }),
-            false => world.report.count("leases: lost in asynchronous failovers", lost.len() as u64),
+            false => {
+                world.report.count("leases: lost in asynchronous failovers", lost.len() as u64)
+            }
         }
         let kind = if world.is_durable { "synchronous" } else { "asynchronous" };
         world.report.count(&format!("leases: {kind} failovers"), 1);
@@ -102,7 +103,10 @@ async fn replicate_and_die(primary: &Server, world: &World) -> Result<()> {
     ensure!(becomes_true(&admin, &(follows + ")")).await?, "the standby does not follow");
     tokio::time::sleep(LOAD).await;
     let sender: i32 = admin
-        .query_one("SELECT pid FROM pg_stat_replication WHERE application_name = 'walreceiver'", &[])
+        .query_one(
+            "SELECT pid FROM pg_stat_replication WHERE application_name = 'walreceiver'",
+            &[],
+        )
         .await?
         .get(0);
     // What is committed from now on is lost.

@@ -130,7 +130,7 @@ mod tests {
         // or may still be under way.
         let mut renewed = lease();
         renewed.perhaps_extend(60_000, 5);
-        assert_eq!(renewed.or(&lease()).least, 65_000);
+        assert_eq!(renewed.clone().or(&lease()).least, 65_000);
         assert_eq!(renewed.contradiction(true, ms((500, 510))), None);
         assert_eq!(renewed.contradiction(false, ms((63, 64))), Some(LostTooEarly));
     }

@@ -10,6 +10,7 @@ mod lease;
 mod nemesis;
 mod overlaps;
 pub mod stalls;
+pub mod starts;
 mod stopped;
 pub mod storm;
 mod tokens;

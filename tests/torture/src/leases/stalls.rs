@@ -96,9 +96,11 @@ pub async fn nobody_waits(server: &Server, report: &Report) -> Result<()> {
                     break;
                 }
             }
-            report.expect(quickest <= 1000 * LONGEST_MS, "nobody waits for a stalled caller", || {
-                format!("{call} while somebody {}: {quickest} µs", stall.what)
-            });
+            report.expect(
+                quickest <= 1000 * LONGEST_MS,
+                "nobody waits for a stalled caller",
+                || format!("{call} while somebody {}: {quickest} µs", stall.what),
+            );
             report.highest("leases: µs that a call took beside a stalled one", quickest as u64);
         }
     }
@@ -127,7 +129,8 @@ async fn beside(
         let call = call.replace("NAME", name).replace("TOKEN", &token.to_string());
         format!("SELECT coalesce(advisory_leases.{call}::text, 'NULL')")
     };
-    let ended = format!("EXISTS (SELECT FROM advisory_leases.leases WHERE token = {token} AND expired)");
+    let ended =
+        format!("EXISTS (SELECT FROM advisory_leases.leases WHERE token = {token} AND expired)");
     let fences = stall.call.starts_with("fence");
     if stall.ends && !fences {
         ensure!(becomes_true(admin, &ended).await?, "the lease does not end");

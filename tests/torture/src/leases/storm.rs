@@ -60,8 +60,10 @@ pub async fn under_crashes(
     .await?;
     let (admin, _) = server.connect_patiently().await?;
     for (name, token) in world.kept() {
-        let released = truth(&admin, &format!("advisory_leases.release_lease_key('{name}', {token})")).await?;
-        report.expect(released, "leases last", || format!("{name} could not be released in the end"));
+        let released =
+            truth(&admin, &format!("advisory_leases.release_lease_key('{name}', {token})")).await?;
+        report
+            .expect(released, "leases last", || format!("{name} could not be released in the end"));
     }
     Ok(())
 }
@@ -111,7 +113,8 @@ async fn kill_a_backend(server: &Server) -> Result<()> {
 pub async fn lost(server: &Server, world: &World) -> Result<Vec<String>> {
     let kept = world.kept();
     let (admin, _) = server.connect_patiently().await?;
-    const THERE: &str = "SELECT name, token FROM advisory_leases.leases WHERE NOT expired AND name LIKE 'kept-%'";
+    const THERE: &str =
+        "SELECT name, token FROM advisory_leases.leases WHERE NOT expired AND name LIKE 'kept-%'";
     let there: std::collections::HashMap<String, i64> =
         admin.query(THERE, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut lost = vec![];
