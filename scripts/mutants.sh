@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Would the torture notice? Each patch of tests/torture/mutants breaks the extension in one way, and says which checks
-# have to find that. The broken libraries are built in target/mutants and never installed. Arguments: the names of
-# patches; all if there are none.
+# Would the torture notice? Each patch of tests/torture/mutants breaks the extension, or the add-on for leases, in one way, and
+# says which checks have to find that. The broken libraries are built in target/mutants and never installed; a broken
+# add-on is SQL, and beside the library as it should be. Arguments: the names of patches; all if there are none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -36,12 +36,18 @@ for name; do
   say "$name: $(head -n 1 "$mutant")"
   rm -rf "$work/source"
   mkdir -p "$work/source"
-  cp -r Cargo.toml Cargo.lock .cargo src sql "$work/source"
+  cp -r Cargo.toml Cargo.lock .cargo src sql leases "$work/source"
   patch --quiet --strip=1 --directory="$work/source" <"$mutant"
-  build_mutant
   read -ra options <<<"$(field 'Run with')"
+  if grep -q '^+++ b/leases/' "$mutant"; then
+    library=$(built_library)
+    options+=(--leases "$work/source/leases/$(basename "$(leases_script)")")
+  else
+    build_mutant
+    library=$work/build/release/libadvisory_keys.so
+  fi
   log=$work/$name.log
-  run_torture --library "$work/build/release/libadvisory_keys.so" --until "$(field 'Found by')" "${options[@]}" \
+  run_torture --library "$library" --until "$(field 'Found by')" "${options[@]}" \
     >"$log" 2>&1 || true
   while read -r check; do
     if grep -q "^ *FINDINGS .*  $check\$" "$log"; then

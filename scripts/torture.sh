@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tortures the release build, or with EDITION=portable that edition, on a throwaway server: SIZE=quick (the default)
-# or long, with MINUTES. The counts and findings stand in target/torture-pgNN.json, or target/portable-torture-pgNN.json.
+# or long, with MINUTES. The add-on for leases comes along, as an extension or, beside the portable edition, made by psql.
+# The counts and findings stand in target/torture-pgNN.json, or target/portable-torture-pgNN.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -12,7 +13,7 @@ need_rust
 major=${PG:-$(default_major)}
 need_postgres "$major"
 if [ "$EDITION" = portable ]; then
-  subject=(--portable "$PROJECT/sql/portable.sql" --report "target/portable-torture-pg$major.json")
+  subject=(--portable "$PROJECT/sql/portable.sql" --leases "$(leases_script)" --report "target/portable-torture-pg$major.json")
 else
   build_extension
   install_extension

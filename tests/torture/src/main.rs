@@ -7,6 +7,7 @@ mod faults;
 mod fuzz;
 mod history;
 mod leaks;
+mod leases;
 mod load;
 mod model;
 mod nemesis;
@@ -25,6 +26,7 @@ mod turn;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use crashes::Crash;
+use leases::failovers::Replication;
 use load::Size;
 use races::{End, Side};
 use report::Report;
@@ -47,6 +49,9 @@ struct Arguments {
     /// The file of the portable edition, to torture that.
     #[arg(long, conflicts_with = "library")]
     portable: Option<PathBuf>,
+    /// The file of the add-on advisory_leases, to torture that instead of the extension that is installed.
+    #[arg(long)]
+    leases: Option<PathBuf>,
     /// How much.
     #[arg(long, value_enum, default_value = "quick")]
     size: Length,
@@ -84,7 +89,8 @@ async fn main() -> Result<()> {
         (None, Some(file)) => Edition::Portable(file.clone()),
         (None, None) => bail!("nothing to torture"),
     };
-    let server = Arc::new(Server::create(&arguments.bindir, &arguments.folder, edition)?);
+    let leases = arguments.leases.as_deref();
+    let server = Arc::new(Server::create(&arguments.bindir, &arguments.folder, edition, leases)?);
     let report = Arc::new(Report::new(arguments.until.clone()));
     let outcome = rounds(&arguments, &server, &report, seed, begun).await;
     if let Err(error) = &outcome {
@@ -124,12 +130,16 @@ async fn rounds(
         only => only.to_vec(),
     };
     ensure!(parts.iter().all(|part| part.is_for(server)), "not of the portable edition");
+    if parts.iter().any(|part| part.is_about_leases()) {
+        leases::prepare(server).await?;
+    }
     if arguments.size == Length::Quick {
-        return round(&parts, server, report, seed).await;
+        return round(&parts, arguments.size, server, report, seed).await;
     }
     let end = Duration::from_secs(60 * arguments.minutes);
     for number in 0.. {
-        round(&parts, server, report, seed.wrapping_add(1000 * number)).await?;
+        let seed = seed.wrapping_add(1000 * number);
+        round(&parts, arguments.size, server, report, seed).await?;
         let seconds = begun.elapsed().as_secs();
         println!(
             "round {number}: {} minutes, {} operations ({} a second), {} findings",
@@ -148,6 +158,7 @@ async fn rounds(
 /// Each part once; findings of what came before do not keep the rest from running.
 async fn round(
     parts: &[Part],
+    size: Length,
     server: &Arc<Server>,
     report: &Arc<Report>,
     seed: u64,
@@ -155,7 +166,7 @@ async fn round(
     for part in parts {
         let begun = Instant::now();
         tokio::select! {
-            done = part_of_a_round(*part, server, report, seed) => {
+            done = part_of_a_round(*part, size, server, report, seed) => {
                 done.with_context(|| format!("{part:?}"))?
             }
             () = tokio::time::sleep(LONGEST_PART) => {
@@ -202,11 +213,16 @@ enum Part {
     Claims,
     Acquire,
     Statistics,
+    LeaseStarts,
+    LeaseStalls,
+    LeaseStorm,
     RandomArguments,
     Faults,
     Pooler,
     SlotKills,
     Crashes,
+    LeaseCrashes,
+    LeaseFailovers,
 }
 
 impl Part {
@@ -228,6 +244,12 @@ impl Part {
                     | SlotStorm
                     | Claims
             )
+            || self.is_about_leases()
+    }
+
+    fn is_about_leases(self) -> bool {
+        use Part::*;
+        matches!(self, LeaseStarts | LeaseStalls | LeaseStorm | LeaseCrashes | LeaseFailovers)
     }
 }
 
@@ -236,6 +258,7 @@ const PORTABLE_SHARE: usize = 8;
 
 async fn part_of_a_round(
     part: Part,
+    length: Length,
     server: &Arc<Server>,
     report: &Arc<Report>,
     seed: u64,
@@ -346,6 +369,21 @@ async fn part_of_a_round(
             acquire::storm(server, report, size).await?;
         }
         Part::Statistics => statistics::add_up(server, report, 16, 250, seed).await?,
+        Part::LeaseStarts => leases::starts::together(server, report, 1_000).await?,
+        Part::LeaseStalls => leases::stalls::nobody_waits(server, report).await?,
+        Part::LeaseStorm => {
+            leases::storm::under_strikes(server, report, Duration::from_secs(8), seed).await?
+        }
+        Part::LeaseCrashes => {
+            let between = Duration::from_millis(1500);
+            leases::storm::under_crashes(server, report, between, seed).await?;
+        }
+        Part::LeaseFailovers => {
+            let links = if length == Length::Quick { 2 } else { 10 };
+            for replication in [Replication::Synchronous, Replication::Asynchronous] {
+                leases::failovers::chain(server, report, replication, links, seed).await?;
+            }
+        }
         Part::SlotKills => slots::kills::in_each_role(server, report).await?,
         Part::RandomArguments => fuzz::run(server, report, 10_000, seed).await?,
         Part::Faults => {

@@ -5,12 +5,16 @@ use crate::report::Report;
 use crate::server::{Server, dial, kill_program, patiently};
 use crate::session::name;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 const CLIENTS: usize = 16;
+
+/// Where it listens.
+pub const PORT: u16 = 6432;
 
 /// Transaction-level locks protect the counters, whichever connection each transaction gets.
 pub async fn under_load(
@@ -19,30 +23,48 @@ pub async fn under_load(
     pool: usize,
     transactions: usize,
 ) -> Result<()> {
-    let folder = server.folder.join("pooler");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir(&folder)?;
-    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
-    let users = folder.join("users");
-    std::fs::write(&users, "\"postgres\" \"\"\n")?;
-    let ini = folder.join("pgbouncer.ini");
-    std::fs::write(
-        &ini,
-        format!(
-            "[databases]\npostgres = host={} port=5432\n[pgbouncer]\nlisten_port = 6432\nlisten_addr =\n\
-             unix_socket_dir = {}\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = {pool}\nserver_login_retry = 0\nlogfile = {}/log\n",
-            server.folder.display(),
-            folder.display(),
-            users.display(),
-            folder.display()
-        ),
-    )?;
-    let mut pgbouncer =
-        server.command("pgbouncer").arg("-q").arg(&ini).spawn().context("no pgbouncer")?;
-    let outcome = transactions_through(server, report, &folder, transactions).await;
-    kill_program(&mut pgbouncer)?;
-    outcome
+    let pooler = Pooler::start(server, pool)?;
+    transactions_through(server, report, &pooler.folder, transactions).await
+}
+
+/// A pgbouncer in front of a server, as long as this lives.
+pub struct Pooler {
+    /// Where its socket is.
+    pub folder: PathBuf,
+    process: Child,
+}
+
+impl Pooler {
+    pub fn start(server: &Server, pool: usize) -> Result<Self> {
+        let folder = server.folder.join("pooler");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder)?;
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+        let users = folder.join("users");
+        std::fs::write(&users, "\"postgres\" \"\"\n")?;
+        let ini = folder.join("pgbouncer.ini");
+        std::fs::write(
+            &ini,
+            format!(
+                "[databases]\npostgres = host={} port=5432\n[pgbouncer]\nlisten_port = {PORT}\nlisten_addr =\n\
+                 unix_socket_dir = {}\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n\
+                 default_pool_size = {pool}\nserver_login_retry = 0\nlogfile = {}/log\n",
+                server.folder.display(),
+                folder.display(),
+                users.display(),
+                folder.display()
+            ),
+        )?;
+        let process =
+            server.command("pgbouncer").arg("-q").arg(&ini).spawn().context("no pgbouncer")?;
+        Ok(Self { folder, process })
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        kill_program(&mut self.process).expect("its process is ours");
+    }
 }
 
 async fn transactions_through(
@@ -119,5 +141,5 @@ async fn raise(client: &Client, key: usize) -> Result<(), Failed> {
 }
 
 async fn connect(folder: &Path) -> Result<Client> {
-    patiently(|| dial(folder, 6432)).await
+    patiently(|| dial(folder, PORT)).await
 }

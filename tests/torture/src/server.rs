@@ -22,6 +22,8 @@ pub struct Server {
     bindir: PathBuf,
     pub folder: PathBuf,
     edition: Edition,
+    /// The file of the add-on; if not given, the add-on is what is installed.
+    leases: Option<PathBuf>,
 }
 
 /// Settings under which there is something to torture: many clients, quick deadlock checks, a lock
@@ -38,19 +40,40 @@ restart_after_crash = on
 
 impl Server {
     /// Makes a new server in the folder, which must be empty, and starts it.
-    pub fn create(bindir: &Path, folder: &Path, edition: Edition) -> Result<Self> {
-        let server = Self { bindir: bindir.into(), folder: folder.into(), edition };
+    pub fn create(
+        bindir: &Path,
+        folder: &Path,
+        edition: Edition,
+        leases: Option<&Path>,
+    ) -> Result<Self> {
+        let leases = leases.map(Path::to_path_buf);
+        let server = Self { bindir: bindir.into(), folder: folder.into(), edition, leases };
         server.begin("")?;
+        Ok(server)
+    }
+
+    /// The same in another folder, inside this one's, where there is nothing yet.
+    fn in_folder(&self, folder: &str) -> Self {
+        let server = Self {
+            bindir: self.bindir.clone(),
+            folder: self.folder.join(folder),
+            edition: self.edition.clone(),
+            leases: self.leases.clone(),
+        };
+        let _ = std::fs::remove_dir_all(&server.folder);
+        server
+    }
+
+    /// Another server, in a folder inside this one's.
+    pub fn another(&self, folder: &str, settings: &str) -> Result<Self> {
+        let server = self.in_folder(folder);
+        server.begin(settings)?;
         Ok(server)
     }
 
     /// Another server, in a folder inside this one's, whose processes all have the library from the start.
     pub fn preloading(&self, folder: &str, settings: &str) -> Result<Self> {
-        let folder = self.folder.join(folder);
-        let _ = std::fs::remove_dir_all(&folder);
-        let server = Self { bindir: self.bindir.clone(), folder, edition: self.edition.clone() };
-        server.begin(&format!("shared_preload_libraries = 'advisory_keys'\n{settings}"))?;
-        Ok(server)
+        self.another(folder, &format!("shared_preload_libraries = 'advisory_keys'\n{settings}"))
     }
 
     fn begin(&self, settings: &str) -> Result<()> {
@@ -70,12 +93,15 @@ impl Server {
         matches!(self.edition, Edition::Native(_))
     }
 
-    /// A standby of this server, in a folder beside it.
+    /// A standby of this server, in a folder inside its own.
     pub fn standby(&self) -> Result<Self> {
-        let folder = self.folder.join("standby");
-        let standby = Self { bindir: self.bindir.clone(), folder, edition: self.edition.clone() };
-        let _ = std::fs::remove_dir_all(&standby.folder);
-        let host = self.folder.display().to_string();
+        self.standby_of(self, "standby")
+    }
+
+    /// A standby of another server, in a folder inside this one's.
+    pub fn standby_of(&self, primary: &Self, folder: &str) -> Result<Self> {
+        let standby = self.in_folder(folder);
+        let host = primary.folder.display().to_string();
         standby.run(
             "pg_basebackup",
             &["-R", "-c", "fast", "-X", "stream", "--no-sync", "-U", "postgres", "-h", &host],
@@ -103,6 +129,27 @@ impl Server {
         }
         client.batch_execute("CREATE EXTENSION advisory_keys").await?;
         self.loaded_library(pid).map(drop)
+    }
+
+    /// Makes the add-on, as an extension or from its file.
+    pub async fn create_leases(&self) -> Result<()> {
+        let (client, _) = self.connect_patiently().await?;
+        match &self.leases {
+            None => Ok(client.batch_execute("CREATE EXTENSION advisory_leases").await?),
+            Some(file) => {
+                // The user that psql runs as need not be able to open it.
+                let opened = std::fs::File::open(file).context("no file of the add-on")?;
+                let host = self.folder.display().to_string();
+                let status = self
+                    .command("psql")
+                    .args(["-Xq1", "-v", "ON_ERROR_STOP=1", "-h", &host, "-U", "postgres"])
+                    .args(["-f", "-", "postgres"])
+                    .stdin(opened)
+                    .status()?;
+                ensure!(status.success(), "psql -f {}: {status}", file.display());
+                Ok(())
+            }
+        }
     }
 
     /// The inode of the copy of the library that a process has loaded.
@@ -176,9 +223,7 @@ impl Server {
 
     /// Kills the postmaster with SIGKILL and starts the server anew, once its backends are gone.
     pub async fn kill_postmaster(&self) -> Result<()> {
-        let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
-        let pid: i32 = file.lines().next().context("an empty postmaster.pid")?.parse()?;
-        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        kill(Pid::from_raw(self.postmaster()?), Signal::SIGKILL)?;
         let end = Instant::now() + PATIENCE;
         // The backends notice, and hold on to shared memory until they do.
         while self.start().is_err() {
@@ -188,6 +233,33 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())
+    }
+
+    /// Kills all of its processes with SIGKILL, as when the machine fails, and returns when they are gone.
+    pub async fn kill_all(&self) -> Result<()> {
+        let postmaster = self.postmaster()?;
+        // First those who would make new ones, and then what it has made.
+        kill(Pid::from_raw(postmaster), Signal::SIGSTOP)?;
+        let children = children_of(postmaster as u32)?;
+        for &process in [postmaster].iter().chain(&children) {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+        let end = Instant::now() + PATIENCE;
+        while children.iter().any(|&child| !matches!(state_of(child), None | Some('Z'))) {
+            ensure!(Instant::now() < end, "a process of the server does not die");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    fn postmaster(&self) -> Result<i32> {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
+        Ok(file.lines().next().context("an empty postmaster.pid")?.parse()?)
+    }
+
+    /// Makes a primary of a standby.
+    pub fn promote(&self) -> Result<()> {
+        self.run("pg_ctl", &["-w", "-s", "promote"])
     }
 
     /// The version that it tells its clients.
@@ -261,21 +333,31 @@ pub async fn await_waiting(client: &Client, pid: i32) -> Result<()> {
 
 /// Kills what [`Server::command`] started: the process, and its child if it is a runuser.
 pub fn kill_program(program: &mut Child) -> Result<()> {
-    let parent = program.id().to_string();
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
-        // "pid (name) state parent …"
-        let is_child =
-            stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(&parent);
-        if is_child
-            && let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok())
-        {
-            kill(Pid::from_raw(pid), Signal::SIGKILL)?;
-        }
+    for child in children_of(program.id())? {
+        kill(Pid::from_raw(child), Signal::SIGKILL)?;
     }
     program.kill()?;
     program.wait()?;
     Ok(())
+}
+
+fn children_of(parent: u32) -> Result<Vec<i32>> {
+    let parent = parent.to_string();
+    let processes = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(processes.filter(|&process| stat(process, 1).as_ref() == Some(&parent)).collect())
+}
+
+/// What a process does, as one letter: T if it is stopped, Z if it is dead.
+pub fn state_of(process: i32) -> Option<char> {
+    stat(process, 0)?.chars().next()
+}
+
+/// A field of the state of a process, if there is one: "pid (name) state parent …".
+fn stat(process: i32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.rsplit(") ").next()?.split(' ').nth(field)?.to_string())
 }
 
 /// After this long, what must happen counts as never happening.
