@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 need_rust
 need_postgres "${PG:-$(default_major)}"
 # Those packages of Debian's that have the programs, and start no service.
-need_packages mariadb-server-core redis-tools
+need_packages mariadb-server-core redis-tools python3
 build_extension
 install_extension
 
@@ -68,10 +68,11 @@ until_there redis socket
 until_there mariadb socket
 versions=("Postgres $("$bin/postgres" --version | cut -d' ' -f3)" "Redis $(redis-cli --version | cut -d' ' -f2)" "MariaDB $(mariadbd --version | sed 's/.*Ver \([^-]*\).*/\1/')")
 
-# etcd has no package without a service, so it is unpacked.
+# etcd has no package without a service, so it is unpacked; where there is none to be had, it is left out.
 etcd=$TOOLS_DIR/etcd
-if [ ! -x "$etcd/usr/bin/etcd" ] && command -v apt-get >/dev/null; then
+if [ ! -x "$etcd/usr/bin/etcd" ] && apt_offers etcd-server; then
   say "unpacking etcd"
+  rm -rf "$etcd.new"
   mkdir -p "$etcd.new"
   (cd "$etcd.new" && quietly etcd apt-get -o APT::Sandbox::User=root download etcd-server && dpkg -x etcd-server_*.deb . && rm etcd-server_*.deb)
   rm -rf "$etcd"
@@ -85,6 +86,7 @@ if [ -x "$etcd/usr/bin/etcd" ]; then
   until_there etcd localhost:1
   versions+=("etcd $("$etcd/usr/bin/etcd" --version | sed -n 's/^etcd Version: //p')")
 fi
+mkdir -p target
 arguments=()
 for version in "${versions[@]}"; do arguments+=(--version "$version"); done
 python3 -B bench/rivals/rivals.py --folder "$scratch" "${arguments[@]}" --output target/bench-rivals.json "$@"
