@@ -60,6 +60,9 @@ fuzz:
 bench:
 	@scripts/bench.sh
 
+bench-rivals:
+	@scripts/bench-rivals.sh
+
 package:
 	@scripts/package.sh
 
@@ -72,4 +75,4 @@ clean:
 # Each does one thing after the other; make all install with -j would install what was there before.
 .NOTPARALLEL:
 
-.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture picture-waits miri fuzz bench package package-check clean
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture picture-waits miri fuzz bench bench-rivals package package-check clean

@@ -5,13 +5,10 @@ import json
 import pathlib
 import re
 
-import matplotlib
+from style import CORE, OTHERS, OURS, draw
 
-matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-# As the reports name them, with a colour that is told apart on white and on black.
-SIDES = {"core": "#7f8fa6", "naive wrapper": "#e1873b", "advisory_keys": "#2e9e6b"}
+# As the reports name them.
+SIDES = {"core": CORE, "naive wrapper": OTHERS, "advisory_keys": OURS}
 
 
 def main():
@@ -22,22 +19,22 @@ def main():
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in options.reports]
     reports.sort(key=version)
 
-    # The same file for the same figures.
-    plt.rcParams["svg.hashsalt"] = "advisory_keys"
-    figure, axes = plt.subplots(figsize=(7.2, 3.2), layout="constrained")
-    width = 0.8 / len(SIDES)
-    for number, (side, colour) in enumerate(SIDES.items()):
-        places = [place + (number - 1) * width for place in range(len(reports))]
-        bars = axes.bar(places, [wrong_of_1000(report, side) for report in reports], width * 0.9,
-                        color=colour, label=side)
-        axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
-    axes.set_xticks(range(len(reports)), [f"Postgres {report['server_version'].split()[0]}" for report in reports])
-    axes.set_ylabel("wrong answers of 1,000")
-    axes.set_title("Releases that race with a timeout: answers that disagree with what is held", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=0.2)
-    axes.legend(frameon=False, ncols=len(SIDES), loc="upper center", fontsize=8)
-    figure.savefig(options.output, metadata={"Date": None})
+    def paint(figure, _):
+        axes = figure.subplots()
+        width = 0.8 / len(SIDES)
+        for number, (side, colour) in enumerate(SIDES.items()):
+            places = [place + (number - 1) * width for place in range(len(reports))]
+            bars = axes.bar(places, [wrong_of_1000(report, side) for report in reports], width * 0.9,
+                            color=colour, label=side)
+            axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
+        axes.set_xticks(range(len(reports)), [f"Postgres {report['server_version'].split()[0]}" for report in reports])
+        axes.set_ylabel("wrong answers of 1,000")
+        axes.set_title("Releases that race with a timeout: answers that disagree with what is held")
+        axes.set_yticks([])
+        axes.margins(y=0.2)
+        axes.legend(frameon=False, ncols=len(SIDES), loc="upper center", fontsize=8)
+
+    draw(options.output, (7.2, 3.2), paint)
 
 
 def version(report):
