@@ -304,8 +304,8 @@ GRANT SELECT ON advisory_leases.leases TO PUBLIC;
 GRANT EXECUTE ON FUNCTION advisory_leases.try_lease_key, advisory_leases.renew_lease_key, advisory_leases.release_lease_key,
   advisory_leases.holds_lease_key, advisory_leases.fence_lease_key TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON advisory_leases.limits TO pg_database_owner;
--- For pg_dump and for what it has written; who owns the database could drop it all as well.
-GRANT SELECT, INSERT ON advisory_leases.lease, advisory_leases.epoch TO pg_database_owner;
+-- For pg_dump.
+GRANT SELECT ON advisory_leases.lease, advisory_leases.epoch TO pg_database_owner;
 
 -- As an extension, pg_dump takes the rows along; it does so anyway with what psql has made.
 DO $$
