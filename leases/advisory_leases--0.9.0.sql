@@ -41,26 +41,34 @@ CREATE INDEX ON advisory_leases.epoch (epoch);
 
 CREATE TABLE advisory_leases.limits (max_ttl interval PRIMARY KEY CHECK (max_ttl > '0'));
 
--- The role that a lease belongs to: that of SET ROLE, or of the session; the functions run as another. While Postgres runs
--- what belongs to others in a maintenance command or a worker, these two are not who calls, and UNLISTEN is refused.
-CREATE FUNCTION advisory_leases._caller(writes boolean) RETURNS regrole
+-- What all functions for calling begin with. Returns the role that they act for: that of SET ROLE, or of the session, since they
+-- themselves run as another. Where Postgres runs the code of one role for another, in maintenance commands and workers, that would be
+-- the wrong one: there it refuses DEALLOCATE, which elsewhere has nothing to do.
+CREATE FUNCTION advisory_leases._begin(writes boolean, token bigint) RETURNS regrole
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UNLISTEN "advisory_leases: who calls?";
+  BEGIN
+    DEALLOCATE "advisory_leases: who calls?";
+  EXCEPTION WHEN invalid_sql_statement_name THEN
+    NULL;
+  END;
   IF writes AND current_setting('transaction_read_only')::boolean THEN
     RAISE EXCEPTION 'leases cannot be changed or fenced in a read-only transaction' USING ERRCODE = 'read_only_sql_transaction',
       DETAIL = CASE WHEN pg_is_in_recovery() THEN 'The server is a standby.' ELSE 'The transaction is read-only.' END,
       HINT = 'Call it on the primary, in a transaction that can write.';
+  ELSIF token IS NULL THEN
+    RAISE EXCEPTION 'argument "token" must not be null' USING ERRCODE = 'null_value_not_allowed',
+      HINT = 'Pass what try_lease_key returned; NULL is no lease.';
   END IF;
   RETURN quote_ident(coalesce(nullif(current_setting('role'), 'none'), session_user))::regrole;
 END $$;
 
--- The parts of a name as they are hashed.
-CREATE FUNCTION advisory_leases._name(key text[]) RETURNS text
+-- The key of a name, as advisory_key() has it.
+CREATE FUNCTION advisory_leases._key(key text[]) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF array_ndims(key) = 1 AND array_position(key, NULL) IS NULL THEN
-    RETURN array_to_string(key, '-');
+    RETURN ('x' || encode(substr(sha256(convert_to(array_to_string(key, '-'), 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint;
   ELSIF key IS NULL THEN
     RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed',
       HINT = 'Pass the parts of the key, for example ARRAY[''order'', ''42''].';
@@ -77,15 +85,11 @@ BEGIN
     HINT = 'Use coalesce(), or leave the part out.';
 END $$;
 
--- The key, as advisory_key() has it.
-CREATE FUNCTION advisory_leases._key(name text) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
-RETURN ('x' || encode(substr(sha256(convert_to(name, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint;
-
 -- A ttl in seconds, so that no time zone makes a day of it longer.
 CREATE FUNCTION advisory_leases._seconds(ttl interval) RETURNS interval
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  most CONSTANT interval := coalesce((SELECT min(max_ttl) FROM advisory_leases.limits), '31 days');
+  most CONSTANT interval := coalesce((SELECT l.max_ttl FROM advisory_leases.limits AS l ORDER BY l.max_ttl LIMIT 1), '31 days');
 BEGIN
   IF ttl IS NULL THEN
     RAISE EXCEPTION 'argument "ttl" must not be null' USING ERRCODE = 'null_value_not_allowed',
@@ -140,32 +144,13 @@ EXCEPTION WHEN lock_not_available THEN
   NULL;
 END $$;
 
--- What a client has been told must survive a crash of the server, whatever the session says.
-CREATE FUNCTION advisory_leases._make_durable() RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
-    PERFORM set_config('synchronous_commit', 'on', true);
-  END IF;
-END $$;
-
--- Checks the argument "token".
-CREATE FUNCTION advisory_leases._refuse_null(token bigint) RETURNS void
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF token IS NULL THEN
-    RAISE EXCEPTION 'argument "token" must not be null' USING ERRCODE = 'null_value_not_allowed',
-      HINT = 'Pass what try_lease_key returned; NULL is no lease.';
-  END IF;
-END $$;
-
 CREATE FUNCTION advisory_leases.try_lease_key(key text[], ttl interval, holder text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' SET enable_seqscan = off AS $$
 DECLARE
-  me CONSTANT regrole := advisory_leases._caller(true);
-  joined CONSTANT text := advisory_leases._name(key);
-  k CONSTANT bigint := advisory_leases._key(joined);
+  me CONSTANT regrole := advisory_leases._begin(true, 0);
+  k CONSTANT bigint := advisory_leases._key(key);
+  joined CONSTANT text := array_to_string(key, '-');
   lasts CONSTANT interval := advisory_leases._seconds(ttl);
   previous bigint;
   expiry timestamptz;
@@ -202,7 +187,10 @@ BEGIN
   EXCEPTION WHEN lock_not_available THEN
     RETURN NULL;
   END;
-  PERFORM advisory_leases._make_durable();
+  -- What a client is told must survive a crash of the server.
+  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
   -- Now and then. In stricter isolation it would be a serialization failure that another has just taken one of those names.
   IF is_new AND mod(k, 16) = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
     PERFORM advisory_leases._clean_up(k, fresh);
@@ -214,18 +202,19 @@ CREATE FUNCTION advisory_leases.renew_lease_key(key text[], token bigint, ttl in
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' SET enable_seqscan = off AS $$
 DECLARE
-  me CONSTANT regrole := advisory_leases._caller(true);
-  k CONSTANT bigint := advisory_leases._key(advisory_leases._name(key));
+  me CONSTANT regrole := advisory_leases._begin(true, token);
+  k CONSTANT bigint := advisory_leases._key(key);
   lasts CONSTANT interval := advisory_leases._seconds(ttl);
   at CONSTANT timestamptz := clock_timestamp();
 BEGIN
-  PERFORM advisory_leases._refuse_null(token);
   UPDATE advisory_leases.lease AS l SET renewed_at = at, expires_at = at + lasts
     WHERE l.key = k AND l.token = renew_lease_key.token AND l.expires_at > clock_timestamp() AND pg_has_role(me, l.role, 'USAGE');
   IF NOT FOUND THEN
     RAISE no_data_found;
   END IF;
-  PERFORM advisory_leases._make_durable();
+  IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
   RETURN true;
 EXCEPTION
   WHEN no_data_found THEN
@@ -239,10 +228,9 @@ CREATE FUNCTION advisory_leases.release_lease_key(key text[], token bigint) RETU
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' SET enable_seqscan = off AS $$
 DECLARE
-  me CONSTANT regrole := advisory_leases._caller(true);
-  k CONSTANT bigint := advisory_leases._key(advisory_leases._name(key));
+  me CONSTANT regrole := advisory_leases._begin(true, token);
+  k CONSTANT bigint := advisory_leases._key(key);
 BEGIN
-  PERFORM advisory_leases._refuse_null(token);
   UPDATE advisory_leases.lease AS l SET expires_at = clock_timestamp()
     WHERE l.key = k AND l.token = release_lease_key.token AND l.expires_at > clock_timestamp()
       AND (pg_has_role(me, l.role, 'USAGE') OR pg_has_role(me, 'pg_database_owner', 'USAGE'));
@@ -262,10 +250,9 @@ CREATE FUNCTION advisory_leases.holds_lease_key(key text[], token bigint) RETURN
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-  me CONSTANT regrole := advisory_leases._caller(false);
-  k CONSTANT bigint := advisory_leases._key(advisory_leases._name(key));
+  me CONSTANT regrole := advisory_leases._begin(false, token);
+  k CONSTANT bigint := advisory_leases._key(key);
 BEGIN
-  PERFORM advisory_leases._refuse_null(token);
   RETURN EXISTS (SELECT FROM advisory_leases.lease AS l
     WHERE l.key = k AND l.token = holds_lease_key.token AND l.expires_at > clock_timestamp() AND pg_has_role(me, l.role, 'USAGE'));
 END $$;
@@ -274,17 +261,16 @@ CREATE FUNCTION advisory_leases.fence_lease_key(key text[], token bigint) RETURN
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' SET enable_seqscan = off AS $$
 DECLARE
-  me CONSTANT regrole := advisory_leases._caller(true);
-  k CONSTANT bigint := advisory_leases._key(advisory_leases._name(key));
+  me CONSTANT regrole := advisory_leases._begin(true, token);
+  k CONSTANT bigint := advisory_leases._key(key);
 BEGIN
-  PERFORM advisory_leases._refuse_null(token);
   -- Takeover and cleanup lock FOR UPDATE, renewal and release FOR NO KEY UPDATE.
   PERFORM FROM advisory_leases.lease AS l
     WHERE l.key = k AND l.token = fence_lease_key.token AND l.expires_at > clock_timestamp() AND pg_has_role(me, l.role, 'USAGE')
     FOR KEY SHARE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the lease is lost' USING ERRCODE = 'object_not_in_prerequisite_state',
-      DETAIL = concat('No unexpired lease of "', left(advisory_leases._name(key), 100), '" (', k, ') has the token ', token, ' and a role of yours.'),
+      DETAIL = concat('No unexpired lease of "', left(array_to_string(key, '-'), 100), '" (', k, ') has the token ', token, ' and a role of yours.'),
       HINT = 'Roll back and stop what the lease was for; take it anew before going on.';
   END IF;
 END $$;

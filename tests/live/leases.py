@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from scene import PORTABLE, connections, install, scratch_database, wait_until
+from scene import PATIENCE, PORTABLE, connections, install, scratch_database, wait_until
 
 (LEASES_SQL,) = (pathlib.Path(__file__).parents[2] / "leases").glob("advisory_leases--*.sql")
 
@@ -40,9 +40,9 @@ def database():
 
 @pytest.fixture
 def connect(database):
-    """A factory of connections to it, all closed when the test ends."""
+    """A factory of connections to it, all closed when the test ends. Nothing waits for long, so that what never ends is an error."""
     def open_one(autocommit=True, dbname=None, **options):
-        return psycopg.connect(dbname=dbname or database, autocommit=autocommit, **options)
+        return psycopg.connect(dbname=dbname or database, autocommit=autocommit, options=f"-c statement_timeout={PATIENCE}s", **options)
 
     with connections(open_one) as connect:
         yield connect

@@ -90,7 +90,7 @@ def crowd(connect):
         assert take(db, ["old", str(i)])
     ended_long_ago(db, "true")
     db.execute("""CREATE VIEW cleaning AS SELECT ARRAY['cleans', i::text] AS name FROM generate_series(1, 100000) AS i
-        WHERE mod(advisory_leases._key('cleans-' || i), 16) = 0 AND advisory_leases._key('cleans-' || i) < (SELECT min(key) FROM advisory_leases.lease) LIMIT 1""")
+        WHERE mod(advisory_leases._key(ARRAY['cleans', i::text]), 16) = 0 AND advisory_leases._key(ARRAY['cleans', i::text]) < (SELECT min(key) FROM advisory_leases.lease) LIMIT 1""")
     return db
 
 

@@ -6,7 +6,7 @@ import pytest
 from leases import (  # noqa: F401
     CALLS, call, connect, database, fence, holds, install_both, name, release, renew, roles, take, wait_until_expired,
 )
-from scene import PORTABLE, connections, scratch_database
+from scene import MAJOR, PORTABLE, connections, scratch_database
 
 LEASE = "SELECT name FROM advisory_leases.leases WHERE name = %s"
 
@@ -163,9 +163,10 @@ FORBIDDEN = [
     "CREATE POLICY p ON advisory_leases.lease USING (false)", "CREATE RULE r AS ON UPDATE TO advisory_leases.lease DO INSTEAD NOTHING",
     "CREATE OR REPLACE FUNCTION advisory_leases._seconds(ttl interval) RETURNS interval RETURN '1 century'::interval",
     "ALTER FUNCTION advisory_leases.try_lease_key SET lock_timeout = 0", "DROP FUNCTION advisory_leases.try_lease_key",
+    "CREATE TEMP TABLE child () INHERITS (advisory_leases.lease)",
     "ALTER SCHEMA advisory_leases RENAME TO mine", "DROP SCHEMA advisory_leases CASCADE",
     "SELECT advisory_leases._token()", "SELECT advisory_leases._seconds('1 day')", "SELECT advisory_leases._clean_up(1, 2)",
-    "SELECT advisory_leases._caller(false)", "SELECT advisory_leases._make_durable()", "SELECT advisory_leases._key('a')",
+    "SELECT advisory_leases._begin(false, 1)", "SELECT advisory_leases._key('{a}')",
 ]
 
 
@@ -241,6 +242,30 @@ def test_nothing_that_a_stranger_has_planted_is_found(connect, admin, app, name)
         assert db.execute("SELECT token FROM advisory_leases.leases WHERE name = %s", ["-".join(own)]).fetchone() == (token,)
 
 
+SETTINGS = {
+    "row_security": "off", "enable_indexscan": "off", "plan_cache_mode": "force_custom_plan", "lock_timeout": "1ms", "quote_all_identifiers": "on",
+    "IntervalStyle": "sql_standard", "DateStyle": "German", "TimeZone": "Pacific/Kiritimati", "bytea_output": "escape", "array_nulls": "off",
+    "transform_null_equals": "on", "standard_conforming_strings": "off", "extra_float_digits": "-15", "plpgsql.extra_errors": "all",
+    "default_transaction_isolation": "serializable", "default_transaction_deferrable": "on", "client_encoding": "LATIN1", "jit_above_cost": "0",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_setting_of_who_calls_changes_what_they_do(connect, app, name, setting):
+    stranger, own = as_role(connect, app, "stranger"), [*name, "own"]
+    if (setting, MAJOR) == ("standard_conforming_strings", 19):
+        pytest.skip("it cannot be off any more")
+    stranger.execute(f"SET {setting} = '{SETTINGS[setting]}'")
+    refuses(stranger, name, app.token)
+    token = take(stranger, own, "31 days")
+    works(stranger, own, token)
+    assert app.execute("SELECT count(*) FROM advisory_leases.leases").fetchone() == (1,)
+    lasts = "SELECT extract(epoch FROM expires_at - taken_at) = 31 * 86400, key = advisory_key(%s) FROM advisory_leases.leases"
+    assert release(stranger, own, token)
+    other = [*own, "other"]
+    assert take(stranger, other, "31 days") and stranger.execute(lasts + " WHERE NOT expired", [other]).fetchone() == (True, True)
+
+
 MAINTENANCE = ["REINDEX TABLE {schema}.bait", "ANALYZE {schema}.bait", "VACUUM FULL {schema}.bait", "CLUSTER {schema}.bait USING hook",
                "REFRESH MATERIALIZED VIEW {schema}.view"]
 
@@ -292,7 +317,7 @@ def test_the_owner_of_a_database_who_is_no_superuser_creates_the_extension_and_g
             db.execute("CREATE EXTENSION advisory_leases")
             for statement in (
                 "ALTER SCHEMA advisory_leases RENAME TO other", "CREATE TABLE advisory_leases.planted ()", "UPDATE advisory_leases.lease SET token = 1",
-                "CREATE OR REPLACE FUNCTION advisory_leases._make_durable() RETURNS void RETURN NULL::void", "DROP FUNCTION advisory_leases._token",
+                "CREATE OR REPLACE FUNCTION advisory_leases._key(key text[]) RETURNS bigint LANGUAGE sql RETURN 1", "DROP FUNCTION advisory_leases._token",
                 "ALTER TABLE advisory_leases.limits ADD COLUMN c int", 
                 "CREATE TRIGGER t BEFORE INSERT ON advisory_leases.lease EXECUTE FUNCTION suppress_redundant_updates_trigger()",
                 "BEGIN; LOCK TABLE advisory_leases.lease IN ACCESS EXCLUSIVE MODE", "ALTER EXTENSION advisory_leases SET SCHEMA public",
