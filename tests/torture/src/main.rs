@@ -19,6 +19,7 @@ mod report;
 mod server;
 mod session;
 mod slots;
+mod statistics;
 mod strangers;
 mod turn;
 
@@ -211,6 +212,7 @@ enum Part {
     SlotStorm,
     Claims,
     Acquire,
+    Statistics,
     LeaseStarts,
     LeaseStalls,
     LeaseStorm,
@@ -366,6 +368,7 @@ async fn part_of_a_round(
             let size = acquire::Size { clients: 16, calls: 4_000, strikes: 300, seed };
             acquire::storm(server, report, size).await?;
         }
+        Part::Statistics => statistics::add_up(server, report, 16, 250, seed).await?,
         Part::LeaseStarts => leases::starts::together(server, report, 1_000).await?,
         Part::LeaseStalls => leases::stalls::nobody_waits(server, report).await?,
         Part::LeaseStorm => {
