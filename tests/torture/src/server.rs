@@ -324,6 +324,12 @@ pub async fn becomes_true(client: &Client, expression: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// Changes the configuration, for all sessions.
+pub async fn configure(client: &Client, change: &str) -> Result<()> {
+    client.batch_execute(&format!("ALTER SYSTEM {change}")).await?;
+    Ok(client.batch_execute("SELECT pg_reload_conf()").await?)
+}
+
 /// Returns when the process waits for a lock.
 pub async fn await_waiting(client: &Client, pid: i32) -> Result<()> {
     let waits = format!("EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)");

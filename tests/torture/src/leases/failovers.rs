@@ -8,7 +8,7 @@ use crate::leases::storm::{lost, start};
 use crate::leases::verdict::judge;
 use crate::leases::world::{Way, World};
 use crate::report::Report;
-use crate::server::{Server, becomes_true};
+use crate::server::{Server, becomes_true, configure};
 use anyhow::{Result, ensure};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,8 @@ pub async fn chain(
     let primary = server.another("leases0", "")?;
     primary.create_extension().await?;
     prepare(&primary).await?;
-    let world = World::new(&primary, report, replication == Replication::Synchronous, true);
+    let is_durable = replication == Replication::Synchronous;
+    let world = Arc::new(World::new(&primary, report, is_durable, true));
     let watch = Watch::begin();
     let clients = start(&world, &[Way::Direct], seed);
     let mut servers = vec![primary];
@@ -124,9 +125,4 @@ async fn replicate_and_die(primary: &Server, world: &World) -> Result<()> {
         tokio::time::sleep(LOAD / 5).await;
     }
     primary.kill_all().await
-}
-
-async fn configure(admin: &tokio_postgres::Client, change: &str) -> Result<()> {
-    admin.batch_execute(&format!("ALTER SYSTEM {change}")).await?;
-    Ok(admin.batch_execute("SELECT pg_reload_conf()").await?)
 }

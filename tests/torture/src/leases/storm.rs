@@ -9,7 +9,7 @@ use crate::leases::world::{HOT, TTL_MS, Way, World};
 use crate::load::quiet;
 use crate::pooler::Pooler;
 use crate::report::Report;
-use crate::server::{Server, truth};
+use crate::server::{Server, configure, truth};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -26,7 +26,7 @@ pub async fn under_strikes(
     time: Duration,
     seed: u64,
 ) -> Result<()> {
-    let world = World::new(server, report, true, false);
+    let world = Arc::new(World::new(server, report, true, false));
     run(server, &world, seed, async {
         // They end by themselves only if there is no need to go on.
         tokio::time::timeout(time, nemesis::strike(server, &world, seed)).await.unwrap_or(Ok(()))
@@ -34,14 +34,19 @@ pub async fn under_strikes(
     .await
 }
 
-/// Clients and crashes, each after that time. No lease that is kept is lost.
+/// Clients and crashes, each after that time. No lease that is kept is lost, though nobody asks for a commit that waits
+/// for the disk: those that do would bring the others' there too.
 pub async fn under_crashes(
     server: &Server,
     report: &Arc<Report>,
     time: Duration,
     seed: u64,
 ) -> Result<()> {
-    let world = World::new(server, report, true, true);
+    let mut world = World::new(server, report, true, true);
+    world.commits = &["off"];
+    let world = Arc::new(world);
+    let (admin, _) = server.connect_patiently().await?;
+    configure(&admin, "SET synchronous_commit = off").await?;
     run(server, &world, seed, async {
         for number in 0..4 {
             tokio::time::sleep(time).await;
@@ -59,6 +64,7 @@ pub async fn under_crashes(
     })
     .await?;
     let (admin, _) = server.connect_patiently().await?;
+    configure(&admin, "RESET synchronous_commit").await?;
     for (name, token) in world.kept() {
         let released =
             truth(&admin, &format!("advisory_leases.release_lease_key('{name}', {token})")).await?;

@@ -128,11 +128,14 @@ impl Client {
         Some(self.random.random_range(0..=ROLES)).filter(|&role| role < ROLES)
     }
 
+    fn any_commit(&mut self) -> &'static str {
+        self.world.commits.choose(&mut self.random).expect("a choice")
+    }
+
     async fn begin(&mut self, trial: &mut Trial) -> Result<(), Error> {
         const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
-        const COMMITS: [&str; 4] = ["off", "local", "remote_write", "on"];
         let level = LEVELS.choose(&mut self.random).expect("a choice");
-        let commit = COMMITS.choose(&mut self.random).expect("a choice");
+        let commit = self.any_commit();
         let mut begin =
             format!("BEGIN ISOLATION LEVEL {level}; SET LOCAL synchronous_commit = {commit}");
         if let Some(number) = trial.role {
@@ -276,7 +279,10 @@ impl Client {
         let wanted = self.want();
         let name = format!("{{kept,{}}}", wanted.holder.replace('-', ","));
         let wanted = Wanted { name, ttl_ms: DAY_MS, ..wanted };
-        let held = match self.say(&wanted.call()).await {
+        let commit = self.any_commit();
+        let call =
+            format!("BEGIN; SET LOCAL synchronous_commit = {commit}; {}; COMMIT", wanted.call());
+        let held = match self.send(&call, &Trial::default()).await {
             Ok(answer) => match answer.number() {
                 Some(token) => {
                     let lease =

@@ -31,6 +31,8 @@ pub struct World {
     pub is_durable: bool,
     /// Do clients also take leases that they keep?
     pub keeps: bool,
+    /// What clients set synchronous_commit to, on which nothing that is said of leases depends.
+    pub commits: &'static [&'static str],
     /// Where the server's socket is.
     place: Mutex<PathBuf>,
     /// Leases that are kept, which nobody releases: names and tokens.
@@ -41,17 +43,18 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(server: &Server, report: &Arc<Report>, is_durable: bool, keeps: bool) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(server: &Server, report: &Arc<Report>, is_durable: bool, keeps: bool) -> Self {
+        Self {
             report: report.clone(),
             history: History::default(),
             is_durable,
             keeps,
+            commits: &["off", "local", "remote_write", "on"],
             place: Mutex::new(server.folder.clone()),
             kept: Mutex::default(),
             stopped: Mutex::default(),
             over: AtomicBool::new(false),
-        })
+        }
     }
 
     pub fn place(&self) -> PathBuf {
