@@ -253,6 +253,18 @@ def test_the_setting_reaches_the_workers(connect):
     assert [ask(connect(node), settings) for node in range(3)] == ["{advisory_keys.session_locks=off}"] * 3
 
 
+def test_what_a_role_needs(connect):
+    db = connect(0)
+    db.execute("CREATE ROLE clerk LOGIN")
+    clerk = connect(1, user="clerk")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        clerk.execute(LOCK)
+    db.execute("GRANT SELECT, DELETE ON lock_nodes TO clerk")
+    with clerk.transaction():
+        assert ask(clerk, LOCK)
+        assert free(db, NAME) == [False]
+
+
 def test_read_only_transactions(connect):
     db = connect(0)
     db.execute("BEGIN READ ONLY")
