@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import threading
+from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -38,12 +39,13 @@ BESIDE = statement_with("WITH pin AS (DELETE FROM account").replace("5s", "100ms
 @pytest.fixture(scope="module")
 def cluster():
     """A factory of connections to a node: 0 is the coordinator."""
-    servers = [
-        Server(install=lambda db: db.execute("CREATE EXTENSION citus"), shared_preload_libraries="citus, advisory_keys",
-               wal_level="logical", max_prepared_transactions=50, **{"citus.enable_statistics_collection": "off"})
-        for _ in range(3)
-    ]
-    try:
+    with ExitStack() as stack:
+        servers = []
+        for _ in range(3):
+            servers.append(Server(
+                install=lambda db: db.execute("CREATE EXTENSION citus"), shared_preload_libraries="citus, advisory_keys",
+                wal_level="logical", max_prepared_transactions=50, **{"citus.enable_statistics_collection": "off"}))
+            stack.callback(servers[-1].remove)
         hosts = []
         for server in servers:
             with server.connect() as db:
@@ -62,9 +64,6 @@ def cluster():
             db.execute("SELECT create_distributed_table('account', 'id')")
             db.execute("INSERT INTO account SELECT i, 0 FROM generate_series(1, 8) AS i")
         yield lambda node=0, **options: servers[node].connect(**options)
-    finally:
-        for server in servers:
-            server.remove()
 
 
 @pytest.fixture
