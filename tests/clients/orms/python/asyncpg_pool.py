@@ -38,12 +38,6 @@ with held():
     assert execute("SELECT holds_keys($1)") is False
 assert is_free()
 
-
-async def in_pool(function):
-    async with pool.acquire() as connection:
-        return await function(connection)
-
-
 # Types are not guessed: an interval is a timedelta.
 try:
     loop.run_until_complete(pool.fetchval("SELECT try_lock_keys($1, timeout => $2)", PARTS, "5s"))
