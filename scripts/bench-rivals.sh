@@ -28,7 +28,8 @@ if is_root; then chown postgres "$scratch"; fi
 chmod 700 "$scratch"
 
 # serve NAME COMMAND…: in the background, in a folder of that name; the command says in the file pid who it is. In a session of its own like
-# Postgres, since Linux gives each session its share of a processor.
+# Postgres, since Linux gives each session its share of a processor. On a busy machine each backend of Postgres has one, so there let all of
+# this run in one control group; on an idle one it makes no difference.
 serve() {
   local name=$1
   shift

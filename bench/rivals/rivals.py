@@ -33,8 +33,8 @@ SCENARIOS = {  # clients, and how
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=15)
-    arguments.add_argument("--seconds", type=float, default=0.5, help="of each run; thrice that where clients wait for each other")
+    arguments.add_argument("--rounds", type=int, default=42)
+    arguments.add_argument("--seconds", type=float, default=0.25, help="of each run")
     arguments.add_argument("--folder", type=pathlib.Path, required=True, help="with the sockets of the servers, and files with their process ids")
     arguments.add_argument("--version", action="append", default=[], help="of a server, to stand beside the figures")
     arguments.add_argument("--output", help="file for the figures, as JSON")
@@ -43,9 +43,13 @@ def main():
     load, runs = os.getloadavg()[1], {}
     for number in range(options.rounds):
         for scenario, (clients, how) in SCENARIOS.items():
+            # To see how long some wait takes longer, so it is done less often.
+            seldom = 6 if how == "contended" else 1
+            if number % seldom:
+                continue
             rivals = candidates(options.folder, how)
-            for name in sorted(rivals, reverse=number % 2):
-                figures = measure(*rivals[name], clients, how, options.seconds * (3 if how == "contended" else 1))
+            for name in sorted(rivals, reverse=number // seldom % 2):
+                figures = measure(*rivals[name], clients, how, options.seconds * seldom)
                 runs.setdefault(scenario, {}).setdefault(name, []).append(figures)
     result = {
         "versions": options.version, "processor": processor(), "processors": os.cpu_count(), "load": [load, os.getloadavg()[1]],
