@@ -5,8 +5,8 @@
 --   CREATE EXTENSION advisory_leases;
 --   psql -v ON_ERROR_STOP=1 -1 -f advisory_leases--0.9.0.sql
 -- Everything is in the schema advisory_leases, which this makes. It belongs to a superuser in the first case, and to who
--- ran psql in the second: this role can then read and change all leases, and must not rename the schema, since
--- the functions would use whatever schema comes to have that name. Uninstall: DROP EXTENSION advisory_leases; or
+-- ran psql in the second: this role can then read and change all leases and what the functions do, and must not rename the
+-- schema, since they would use whatever schema comes to have that name. Uninstall: DROP EXTENSION advisory_leases; or
 -- DROP SCHEMA advisory_leases CASCADE;
 --
 -- The longest ttl is 31 days, unless the owner of the database says otherwise:
@@ -14,7 +14,7 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 DO $$
 BEGIN
-  IF current_setting('search_path') <> 'pg_catalog, pg_temp' THEN
+  IF replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp' THEN
     RAISE EXCEPTION 'advisory_leases must be installed in one transaction' USING ERRCODE = 'no_active_sql_transaction',
       DETAIL = 'Otherwise names in it could be those of strangers.', HINT = 'Use psql -1.';
   END IF;
@@ -23,7 +23,8 @@ END $$;
 CREATE SCHEMA advisory_leases;
 
 -- The row of a name stays when its lease has ended, for the token, until it is cleaned up. Room is left in each page, so
--- that renewals need no new index entries; for the same reason no column that they change may have an index.
+-- that renewals need no new index entries; for the same reason no column that they change may have an index. Vacuum would lock
+-- everybody out while it gives free pages back.
 CREATE TABLE advisory_leases.lease (
   key bigint PRIMARY KEY,
   name text NOT NULL,
@@ -33,17 +34,17 @@ CREATE TABLE advisory_leases.lease (
   taken_at timestamptz NOT NULL,
   renewed_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50, vacuum_truncate = false);
 
 -- Append-only. A row that two have added at once is of no harm, and a constraint would have them wait for each other.
 CREATE TABLE advisory_leases.epoch (epoch bigint NOT NULL, timeline bigint NOT NULL, place text NOT NULL);
 CREATE INDEX ON advisory_leases.epoch (epoch);
 
-CREATE TABLE advisory_leases.limits (max_ttl interval PRIMARY KEY CHECK (max_ttl > '0'));
+CREATE TABLE advisory_leases.limits (max_ttl interval PRIMARY KEY CHECK (max_ttl > '0' AND isfinite(max_ttl)));
 
 -- What all functions for calling begin with. Returns the role that they act for: that of SET ROLE, or of the session, since they
 -- themselves run as another. Where Postgres runs the code of one role for another, in maintenance commands and workers, that would be
--- the wrong one: there it refuses DEALLOCATE, which elsewhere has nothing to do.
+-- the wrong one: there it refuses DEALLOCATE, which elsewhere has nothing to do. (Not so in what a foreign key sets off.)
 CREATE FUNCTION advisory_leases._begin(writes boolean, token bigint) RETURNS regrole
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -85,7 +86,7 @@ BEGIN
     HINT = 'Use coalesce(), or leave the part out.';
 END $$;
 
--- A ttl in seconds, so that no time zone makes a day of it longer.
+-- A ttl in seconds, so that no time zone makes a day of it longer; as such it is compared, too.
 CREATE FUNCTION advisory_leases._seconds(ttl interval) RETURNS interval
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -94,7 +95,7 @@ BEGIN
   IF ttl IS NULL THEN
     RAISE EXCEPTION 'argument "ttl" must not be null' USING ERRCODE = 'null_value_not_allowed',
       HINT = 'A lease always ends: pass how long it lasts unless it is renewed.';
-  ELSIF ttl <= '0' OR ttl > most THEN
+  ELSIF extract(epoch FROM ttl) NOT BETWEEN 0.000001 AND extract(epoch FROM most) THEN
     RAISE EXCEPTION 'ttl is out of range' USING ERRCODE = 'invalid_parameter_value',
       DETAIL = concat('It is ', ttl, ', and must be more than 0 and at most ', most, '.'),
       HINT = 'Take a shorter lease and renew it, or have the owner of the database change advisory_leases.limits.';
@@ -122,13 +123,14 @@ BEGIN
 END $$;
 
 -- Removes those of the next keys whose lease has ended, and had begun an hour ago or more: within an hour the clock may go back,
--- and the next token of the name is greater nevertheless. Keys are hashes, so that those beside a new name are any.
+-- and the next token of the name is greater nevertheless. Keys are hashes, so the next ones are as good as any. It looks no further than
+-- a 16th of them, since rows of others that are not committed do not count for the limit.
 CREATE FUNCTION advisory_leases._clean_up(beside bigint, fresh bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off AS $$
 DECLARE
   ended CONSTANT bigint[] := ARRAY(
     SELECT n.key FROM (
-      SELECT l.key, l.token, l.expires_at FROM advisory_leases.lease AS l WHERE l.key > beside ORDER BY l.key LIMIT 64) AS n
+      SELECT l.key, l.token, l.expires_at FROM advisory_leases.lease AS l WHERE l.key > beside AND l.key <= beside | 1152921504606846975 ORDER BY l.key LIMIT 64) AS n
     WHERE n.expires_at < clock_timestamp() AND n.token < fresh - 3600000);
   removed bigint;
 BEGIN
@@ -150,7 +152,7 @@ SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' SET enable_seqsc
 DECLARE
   me CONSTANT regrole := advisory_leases._begin(true, 0);
   k CONSTANT bigint := advisory_leases._key(key);
-  joined CONSTANT text := array_to_string(key, '-');
+  joined CONSTANT text := left(array_to_string(key, '-'), 1000);
   lasts CONSTANT interval := advisory_leases._seconds(ttl);
   previous bigint;
   expiry timestamptz;
@@ -191,8 +193,9 @@ BEGIN
   IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
-  -- Now and then. In stricter isolation it would be a serialization failure that another has just taken one of those names.
-  IF is_new AND mod(k, 16) = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
+  -- Now and then; not in a transaction block, which would keep those names from others until it ends. In stricter isolation it would be a
+  -- serialization failure that another has just taken one of them.
+  IF is_new AND mod(k, 16) = 0 AND now() = statement_timestamp() AND current_setting('transaction_isolation') = 'read committed' THEN
     PERFORM advisory_leases._clean_up(k, fresh);
   END IF;
   RETURN fresh;
@@ -275,11 +278,13 @@ BEGIN
   END IF;
 END $$;
 
+-- OFFSET keeps conditions of who asks, and so the planner's estimates for them, from the rows of others.
 CREATE VIEW advisory_leases.leases WITH (security_barrier) AS
   SELECT l.name, l.key, l.token, l.holder, pg_get_userbyid(l.role) AS role, l.taken_at, l.renewed_at, l.expires_at,
       l.expires_at <= clock_timestamp() AS expired
     FROM advisory_leases.lease AS l
-    WHERE pg_has_role(l.role, 'USAGE') OR pg_has_role('pg_read_all_stats', 'USAGE') OR pg_has_role('pg_database_owner', 'USAGE');
+    WHERE pg_has_role(l.role, 'USAGE') OR pg_has_role('pg_read_all_stats', 'USAGE') OR pg_has_role('pg_database_owner', 'USAGE')
+    OFFSET 0;
 
 -- Nothing is anybody's but what is granted here, whatever default privileges have granted.
 DO $$
@@ -329,10 +334,10 @@ COMMENT ON FUNCTION advisory_leases.release_lease_key(text[], bigint) IS
 'end a lease, when the transaction commits; false: it is lost. The owner of the database may release any';
 COMMENT ON FUNCTION advisory_leases.holds_lease_key(text[], bigint) IS 'is this lease held and not expired; locks nothing';
 COMMENT ON FUNCTION advisory_leases.fence_lease_key(text[], bigint) IS
-'nobody takes the name over until this transaction ends, even if the lease expires; error 55000 when it is lost';
+'nobody takes the name over until this transaction ends, or rolls back to a savepoint before the call, even if the lease expires; error 55000 when it is lost';
 COMMENT ON VIEW advisory_leases.leases IS
 'the leases of the roles whose rights one has; all for pg_read_all_stats and the owner of the database';
-COMMENT ON COLUMN advisory_leases.leases.name IS 'the parts of the name, joined with ''-''';
+COMMENT ON COLUMN advisory_leases.leases.name IS 'the parts of the name, joined with ''-'', at most 1000 characters';
 COMMENT ON COLUMN advisory_leases.leases.key IS 'the key of the name, as advisory_key() computes it';
 COMMENT ON COLUMN advisory_leases.leases.token IS 'the fencing token: of two leases of one name, the later has the greater';
 COMMENT ON COLUMN advisory_leases.leases.holder IS 'what the holder said about itself';

@@ -1,10 +1,12 @@
 """What leases cost, by what is counted and not by the clock: updates within their page, rows that are looked at, rows that are left."""
 
+import itertools
+
 import psycopg
 import pytest
 
 from leases import connect, fence, holds, install_both, name, release, renew, take, wait_until_expired  # noqa: F401
-from scene import scratch_database
+from scene import Background, name_key, pid_of, scratch_database, wait_until_waiting
 
 NAMES = 200
 
@@ -78,75 +80,95 @@ def test_new_names_clean_up_old_ones(connect):
             assert take(db, ["new", str(taken)])
         (now,) = db.execute(left).fetchone()
         count = now
-        assert taken < 4000, f"{count} are left"
+        assert taken < 10_000, f"{count} are left"
     assert db.execute("SELECT count(*) FROM advisory_leases.lease WHERE name LIKE 'new-%'").fetchone() == (taken,)
+
+
+def near(first, number):
+    """A name whose key is in the same 16th of all keys as those of all others that are made here: so far a clean-up looks."""
+    return next(name for name in ([first, f"{number}.{i}"] for i in itertools.count()) if name_key(*name) >> 60 == 2)
+
+
+OLD = [near("old", number) for number in range(30)]
+CLEANING = next(name for name in (near("cleans", number) for number in itertools.count())
+                if name_key(*name) % 16 == 0 and name_key(*name) < min(name_key(*old) for old in OLD))
 
 
 @pytest.fixture
 def crowd(connect):
-    """A session; and names whose lease has ended long ago, and will be cleaned up with the next name that is `cleaning`."""
+    """A session; and names whose lease has ended long ago, and will be cleaned up with the next name that is CLEANING."""
     db = connect()
-    for i in range(30):
-        assert take(db, ["old", str(i)])
+    for name in OLD:
+        assert take(db, name)
     ended_long_ago(db, "true")
-    db.execute("""CREATE VIEW cleaning AS SELECT ARRAY['cleans', i::text] AS name FROM generate_series(1, 100000) AS i
-        WHERE mod(advisory_leases._key(ARRAY['cleans', i::text]), 16) = 0 AND advisory_leases._key(ARRAY['cleans', i::text]) < (SELECT min(key) FROM advisory_leases.lease) LIMIT 1""")
     return db
 
 
+def change(db, name, assignment):
+    db.execute(f"UPDATE advisory_leases.lease SET {assignment} WHERE key = %s", [name_key(*name)])
+
+
 def old_rows(db):
-    return [name for name, in db.execute("SELECT name FROM advisory_leases.lease WHERE name LIKE 'old-%' ORDER BY name").fetchall()]
-
-
-def cleaning_name(db):
-    return db.execute("SELECT name FROM cleaning").fetchone()[0]
+    rows = db.execute("SELECT key FROM advisory_leases.lease WHERE name LIKE 'old-%'").fetchall()
+    return [name for name in OLD if (name_key(*name),) in rows]
 
 
 def test_one_name_cleans_up_all_that_follow_it_closely(crowd):
-    assert len(old_rows(crowd)) == 30
-    assert take(crowd, cleaning_name(crowd))
+    assert old_rows(crowd) == OLD
+    assert take(crowd, CLEANING)
     assert old_rows(crowd) == []
 
 
 def test_what_is_leased_or_was_so_within_the_hour_is_not_cleaned_up(crowd):
-    crowd.execute("UPDATE advisory_leases.lease SET expires_at = clock_timestamp() + interval '1 hour' WHERE name = 'old-1'")
-    crowd.execute("UPDATE advisory_leases.lease SET token = token + 7200000 - 3500000 WHERE name = 'old-2'")
-    crowd.execute("UPDATE advisory_leases.lease SET token = token + (1::bigint << 44) WHERE name = 'old-3'")
-    assert take(crowd, cleaning_name(crowd))
-    assert old_rows(crowd) == ["old-1", "old-2", "old-3"]
+    change(crowd, OLD[1], "expires_at = clock_timestamp() + interval '1 hour'")
+    change(crowd, OLD[2], "token = token + 7200000 - 3500000")
+    change(crowd, OLD[3], "token = token + (1::bigint << 44)")
+    assert take(crowd, CLEANING)
+    assert old_rows(crowd) == OLD[1:4]
 
 
-@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_in_stricter_isolation_nothing_is_cleaned_up(crowd, isolation):
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_in_a_transaction_block_nothing_is_cleaned_up(crowd, isolation):
+    """Others could not have those names until it ends."""
     crowd.execute(f"BEGIN ISOLATION LEVEL {isolation}")
-    assert take(crowd, cleaning_name(crowd))
+    assert take(crowd, CLEANING)
     crowd.execute("COMMIT")
-    assert len(old_rows(crowd)) == 30
+    assert old_rows(crowd) == OLD
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_in_stricter_isolation_nothing_is_cleaned_up(crowd, isolation):
+    crowd.execute(f"SET default_transaction_isolation = '{isolation}'")
+    assert take(crowd, CLEANING)
+    assert old_rows(crowd) == OLD
 
 
 def test_a_fence_that_is_left_open_keeps_its_own_row_and_delays_nobody(crowd, connect):
     fencing = connect()
-    crowd.execute("UPDATE advisory_leases.lease SET expires_at = clock_timestamp() + interval '1 hour' WHERE name = 'old-7'")
-    (token,) = crowd.execute("SELECT token FROM advisory_leases.lease WHERE name = 'old-7'").fetchone()
+    change(crowd, OLD[7], "expires_at = clock_timestamp() + interval '1 hour'")
+    (token,) = crowd.execute("SELECT token FROM advisory_leases.lease WHERE key = %s", [name_key(*OLD[7])]).fetchone()
     fencing.execute("BEGIN")
-    fence(fencing, ["old", "7"], token)
-    assert release(crowd, ["old", "7"], token)
+    fence(fencing, OLD[7], token)
+    assert release(crowd, OLD[7], token)
     crowd.execute("SET statement_timeout = '5s'")
-    assert take(crowd, cleaning_name(crowd))
-    assert "old-7" in old_rows(crowd)
+    assert take(crowd, CLEANING)
+    assert OLD[7] in old_rows(crowd)
     fencing.execute("COMMIT")
-    crowd.execute("DELETE FROM advisory_leases.lease WHERE name LIKE 'cleans-%'")
-    assert take(crowd, cleaning_name(crowd))
+    crowd.execute("DELETE FROM advisory_leases.lease WHERE key = %s", [name_key(*CLEANING)])
+    assert take(crowd, CLEANING)
     assert old_rows(crowd) == []
 
 
 def test_names_that_are_being_cleaned_up_are_refused_and_soon_free(crowd, connect):
-    other = connect()
-    crowd.execute("BEGIN")
-    assert take(crowd, cleaning_name(crowd))
-    assert take(other, ["old", "7"]) is None
-    crowd.execute("COMMIT")
-    assert take(other, ["old", "7"])
+    """By a statement that goes on after its call."""
+    other, observer = connect(), connect()
+    observer.execute("SELECT pg_advisory_lock(4711)")
+    call = Background(crowd, "SELECT advisory_leases.try_lease_key(%s, '1 hour') IS NOT NULL AND pg_advisory_lock(4711)::text = ''", [CLEANING])
+    wait_until_waiting(observer, pid_of(crowd))
+    assert take(other, OLD[7]) is None
+    observer.execute("SELECT pg_advisory_unlock(4711)")
+    assert call.result() is True
+    assert take(other, OLD[7])
 
 
 def test_an_old_snapshot_hinders_nothing_but_the_removal_of_dead_rows(connect):

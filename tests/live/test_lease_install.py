@@ -122,6 +122,7 @@ def test_the_script_finds_nothing_that_was_planted_and_leaves_the_search_path(ad
         CREATE FUNCTION planted.same(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN true;
         CREATE OPERATOR planted.<= (FUNCTION = planted.same, LEFTARG = timestamptz, RIGHTARG = timestamptz);
         SET search_path = planted, pg_catalog;
+        SET quote_all_identifiers = on;
     """)
     install_by_script(admin)
     assert admin.execute("SHOW search_path").fetchone() == ("planted, pg_catalog",)

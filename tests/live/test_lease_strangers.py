@@ -332,3 +332,32 @@ def test_the_owner_of_a_database_who_is_no_superuser_creates_the_extension_and_g
             db.execute("DROP EXTENSION advisory_leases")
             db.close()
             superuser.close()
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    ["12000000 mons -360000000 days 1 s", "2400 mons -72000 days 1 s", "-12000 mons +360000 days 1 s", "31 days 1 microsecond",
+     "1 mon 1 day 1 microsecond", "-1 s", "0", pytest.param("infinity", marks=pytest.mark.skipif(MAJOR < 17, reason="not an interval there"))],
+)
+def test_no_ttl_gets_past_the_limit(app, name, ttl):
+    """Months are compared as 30 days, and twelve of them last a year."""
+    for work in (lambda: take(app, [*name, "new"], ttl), lambda: renew(app, name, app.token, ttl)):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="ttl is out of range"):
+            work()
+
+
+def test_estimates_say_nothing_of_the_rows_of_others(connect, admin, app, name):
+    admin.execute("SELECT count(advisory_leases.try_lease_key(ARRAY['many', i::text], '1 hour', 'popular')) FROM generate_series(1, 1000) AS i")
+    admin.execute("ANALYZE advisory_leases.lease")
+    stranger = as_role(connect, app, "stranger")
+    plans = [
+        stranger.execute(f"EXPLAIN SELECT * FROM advisory_leases.leases WHERE {condition}").fetchone()[0].split("rows=")[1]
+        for condition in ("holder = 'popular'", "holder = 'nobody'", "name < 'a'", "name > 'a'")
+    ]
+    assert len(set(plans[:2])) == 1 and len(set(plans[2:])) == 1
+
+
+def test_a_long_name_is_kept_short(connect, app, name):
+    token = take(app, [*name, "x" * 1_000_000])
+    assert renew(app, [*name, "x" * 1_000_000], token)
+    assert app.execute("SELECT max(length(name)) FROM advisory_leases.leases").fetchone() == (1000,)
