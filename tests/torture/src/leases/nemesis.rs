@@ -39,7 +39,7 @@ async fn cancel_and_terminate(server: &Server, world: &World, mut random: StdRng
         let Some(victim) = victim(&admin).await? else { continue };
         let what = if random.random_bool(0.8) { "cancel" } else { "terminate" };
         admin.execute(&format!("SELECT pg_{what}_backend({victim})"), &[]).await?;
-        world.report.count(&format!("leases: {what} sent"), 1);
+        world.report.count(&format!("leases: backends told to {what}"), 1);
     }
     Ok(())
 }
