@@ -5,6 +5,7 @@ A marker is an HTML comment right above a block:
   run by: FILE[::TEST]         something else runs it; several are separated by commas
   native: WHY                  it is run in the native edition only
   in a new database            it is run in an empty database, and so is what follows
+  in a new session             of SQL: those so far have ended
   before: CODE                 is run first, in the language of the block: what the reader is supposed to have
   somebody: SQL                another session has run this, and ends with the block
 Below the title of a page, "page run by: …" and "page native: …" hold for all of its blocks."""
@@ -20,7 +21,7 @@ RUN_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 """Those whose blocks are run."""
 ALL_PAGES = [*RUN_PAGES, *(ROOT / name for name in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 
-MARKERS = {"not run": True, "run by": True, "native": True, "in a new database": False, "before": True, "somebody": True}
+MARKERS = {"not run": True, "run by": True, "native": True, "in a new database": False, "in a new session": False, "before": True, "somebody": True}
 """Whether a text follows, after a colon."""
 PAGE_MARKERS = {"page run by": True, "page native": True}
 

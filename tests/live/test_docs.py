@@ -95,6 +95,8 @@ class Reader:
         if "in a new database" in block.markers:
             self._psql.close()
             self._begin(install=lambda db: None)
+        if "in a new session" in block.markers:
+            self._psql.close()
         if "before" in block.markers:
             self._run(block.language, block.markers["before"])
         if "somebody" in block.markers:
