@@ -8,7 +8,7 @@ A marker is an HTML comment right above a block:
   in a new session             of SQL: those so far have ended
   before: CODE                 is run first, in the language of the block: what the reader is supposed to have
   somebody: SQL                another session has run this, and ends with the block
-Below the title of a page, "page run by: …" and "page native: …" hold for all of its blocks."""
+Below the title of a page, "page run by: FILE" (a test that takes all blocks from the page) and "page native: …" hold for all of its blocks."""
 
 import pathlib
 import re

@@ -32,6 +32,9 @@ def is_run(page, block):
 def test_markers(path):
     page = PAGES[path]
     problems = list(page.problems)
+    for runner in filter(None, re.split(r",\s*", page.markers.get("page run by", ""))):
+        if (ROOT / runner).is_file() and path.name not in (ROOT / runner).read_text(encoding="utf-8"):
+            problems.append(f"{runner} does not know the page")
     for marked, markers in [("the page", page.markers), *((f"line {block.line}", block.markers) for block in page.blocks)]:
         for runner in re.split(r",\s*", markers.get("page run by") or markers.get("run by") or "README.md"):
             file, _, test = runner.partition("::")
