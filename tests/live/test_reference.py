@@ -33,6 +33,11 @@ FUNCTIONS = {
     for result in [cells[1]]
 }
 
+PORTABLE_PAGE = (ROOT / "docs" / "portable.md").read_text(encoding="utf-8")
+MISSING = {
+    name for cells in rows(PORTABLE_PAGE) if PORTABLE and cells[2:3] == ["not there"] for name in re.findall(r"`(\w+)(?:\(\))?`", cells[0])}
+"""What this edition does not have, as docs/portable.md says."""
+
 OURS = """
     SELECT p.oid, proname, prokind, format_type(prorettype, NULL) FROM pg_proc AS p
     WHERE CASE WHEN %s THEN pronamespace = 'public'::regnamespace AND proname !~ '^_'
@@ -45,8 +50,9 @@ def test_every_function_is_there_as_in_the_catalog(connect):
     catalog = {name: (oid, kind, result) for oid, name, kind, result in db.execute(OURS, [PORTABLE])}
     # What is named outside of the table stands behind something else.
     assert {name for name in catalog if not re.search(rf"`(?:CALL )?{name}\(", PAGE)} == set()
-    assert set(FUNCTIONS) <= set(catalog)
-    for name, (call, arguments, result) in FUNCTIONS.items():
+    assert set(FUNCTIONS) - set(catalog) == set(FUNCTIONS) & MISSING
+    for name in FUNCTIONS.keys() - MISSING:
+        (call, arguments, result) = FUNCTIONS[name]
         oid, kind, returns = catalog[name]
         assert (kind == "p") == bool(call), name
         assert result.startswith("a procedure" if call else f"`{returns}`"), name
@@ -106,6 +112,8 @@ def test_every_sqlstate_is_there():
 
 @pytest.mark.parametrize("view, page", [("advisory_locks", "who-holds-my-lock.md")])
 def test_every_column_is_there(connect, view, page):
+    if view in MISSING:
+        pytest.skip("not in this edition")
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     table = re.search(r"^\| column .*\n(?:\|.*\n)+", text, re.MULTILINE)[0]
     told = [name for cell in first_cells(table) for name in re.findall(r"`(\w+)`", cell)]
