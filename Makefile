@@ -48,6 +48,9 @@ mutants:
 picture:
 	@scripts/picture.sh
 
+picture-waits:
+	@scripts/picture-waits.sh
+
 miri:
 	@scripts/miri.sh
 
@@ -69,4 +72,4 @@ clean:
 # Each does one thing after the other; make all install with -j would install what was there before.
 .NOTPARALLEL:
 
-.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture miri fuzz bench package package-check clean
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture picture-waits miri fuzz bench package package-check clean

@@ -14,5 +14,6 @@ say "all tests"
 # Without isolation they may read files and PROPTEST_CASES; Miri is too slow for as many cases as elsewhere.
 # shellcheck disable=SC2119
 PROPTEST_CASES=${PROPTEST_CASES:-4} MIRIFLAGS=-Zmiri-disable-isolation miri
-say "threads that share the record of names, in other orders and with other stale reads"
+say "threads that share the record of names, and the statistics, in other orders and with other stale reads"
 MIRIFLAGS=-Zmiri-many-seeds=0..16 quietly miri miri names_are_never_mixed_up
+MIRIFLAGS=-Zmiri-many-seeds=0..16 quietly miri miri no_count_is_lost_or_doubled_while_others_come

@@ -64,7 +64,8 @@ COMMENT ON FUNCTION slots_held(text[]) IS
 'how many sessions hold a slot of a name, or a shared lock on it, at this moment; locks nothing';
 
 CREATE FUNCTION advisory_lock_entries() RETURNS TABLE (
-  key bigint, name text, mode text, granted bool, pid int, waiting_since timestamp with time zone, slot_holders int[]
+  key bigint, name text, mode text, granted bool, pid int, waiting_since timestamp with time zone, slot_holders int[],
+  held_since timestamp with time zone, level text
 )
 STRICT VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
@@ -76,8 +77,60 @@ COMMENT ON FUNCTION advisory_lock_entries() IS
 CREATE OR REPLACE VIEW advisory_locks AS
 SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
        CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
-       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query, l.held_since, l.level
   FROM advisory_lock_entries() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 
+COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
+
 DROP FUNCTION advisory_lock_status();
+
+CREATE FUNCTION advisory_lock_counts() RETURNS TABLE (
+  first_part text, locks bigint, refused bigint, waits bigint, wait_time double precision, max_wait_time double precision,
+  timeouts bigint, deadlocks bigint, cancels bigint, stats_reset timestamp with time zone
+)
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_counts_wrapper';
+
+CREATE FUNCTION advisory_lock_stats_reset() RETURNS void
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_stats_reset_wrapper';
+
+CREATE FUNCTION advisory_lock_stats_evictions() RETURNS bigint
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_stats_evictions_wrapper';
+
+CREATE VIEW advisory_lock_stats AS
+SELECT first_part, locks, refused, waits, wait_time, max_wait_time, timeouts, deadlocks, cancels, stats_reset
+  FROM advisory_lock_counts();
+
+GRANT SELECT ON advisory_lock_stats TO PUBLIC;
+
+REVOKE EXECUTE ON FUNCTION advisory_lock_stats_reset() FROM PUBLIC;
+
+COMMENT ON FUNCTION advisory_lock_counts() IS
+'statistics of the locks that were taken by name in this database; to be read through the view advisory_lock_stats';
+
+COMMENT ON FUNCTION advisory_lock_stats_reset() IS
+'begin advisory_lock_stats of this database anew';
+
+COMMENT ON FUNCTION advisory_lock_stats_evictions() IS
+'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics, and for who may not see them';
+
+COMMENT ON VIEW advisory_lock_stats IS
+'how often and how long the names of this database were locked and waited for: one row for each first part of a name';
+
+COMMENT ON COLUMN advisory_lock_stats.first_part IS 'the first part of the names, cut if long; NULL with advisory_keys.show_keys = off';
+COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, held before or not';
+COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout did not get it';
+COMMENT ON COLUMN advisory_lock_stats.waits IS 'how many waits began';
+COMMENT ON COLUMN advisory_lock_stats.wait_time IS 'how long the waits were that have ended, all together, in milliseconds';
+COMMENT ON COLUMN advisory_lock_stats.max_wait_time IS 'the longest of them, in milliseconds';
+COMMENT ON COLUMN advisory_lock_stats.timeouts IS 'waits that ended by their timeout, or by lock_timeout';
+COMMENT ON COLUMN advisory_lock_stats.deadlocks IS 'waits that ended by a deadlock';
+COMMENT ON COLUMN advisory_lock_stats.cancels IS 'waits that ended by a cancel, or by statement_timeout';
+COMMENT ON COLUMN advisory_lock_stats.stats_reset IS 'since when the row counts: the first use after the start of the server, a reset, or having made room';

@@ -64,6 +64,22 @@ VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
 
+CREATE FUNCTION "advisory_lock_counts"() RETURNS TABLE (
+  "first_part" text,
+  "locks" bigint,
+  "refused" bigint,
+  "waits" bigint,
+  "wait_time" double precision,
+  "max_wait_time" double precision,
+  "timeouts" bigint,
+  "deadlocks" bigint,
+  "cancels" bigint,
+  "stats_reset" timestamp with time zone
+)
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_counts_wrapper';
+
 CREATE FUNCTION "advisory_lock_entries"() RETURNS TABLE (
   "key" bigint,
   "name" text,
@@ -71,11 +87,23 @@ CREATE FUNCTION "advisory_lock_entries"() RETURNS TABLE (
   "granted" bool,
   "pid" INT,
   "waiting_since" timestamp with time zone,
-  "slot_holders" INT[]
+  "slot_holders" INT[],
+  "held_since" timestamp with time zone,
+  "level" TEXT
 )
 STRICT VOLATILE PARALLEL RESTRICTED
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'advisory_lock_entries_wrapper';
+
+CREATE FUNCTION "advisory_lock_stats_evictions"() RETURNS bigint
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_stats_evictions_wrapper';
+
+CREATE FUNCTION "advisory_lock_stats_reset"() RETURNS void
+STRICT VOLATILE PARALLEL RESTRICTED
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'advisory_lock_stats_reset_wrapper';
 
 CREATE FUNCTION "claim_keys"(
   "keys" text[],
@@ -176,11 +204,19 @@ AS 'MODULE_PATHNAME', 'unlock_slot_wrapper';
 CREATE VIEW advisory_locks AS
 SELECT l.key, l.name, l.mode, l.granted, l.pid, l.waiting_since,
        CASE WHEN NOT l.granted THEN COALESCE(l.slot_holders, pg_catalog.pg_blocking_pids(l.pid)) END AS blocked_by,
-       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query, l.held_since, l.level
   FROM advisory_lock_entries() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 
 GRANT SELECT ON advisory_locks TO PUBLIC;
+
+CREATE VIEW advisory_lock_stats AS
+SELECT first_part, locks, refused, waits, wait_time, max_wait_time, timeouts, deadlocks, cancels, stats_reset
+  FROM advisory_lock_counts();
+
+GRANT SELECT ON advisory_lock_stats TO PUBLIC;
+
+REVOKE EXECUTE ON FUNCTION advisory_lock_stats_reset() FROM PUBLIC;
 
 
 COMMENT ON FUNCTION advisory_key(text[]) IS
@@ -228,6 +264,15 @@ COMMENT ON FUNCTION advisory_lock_entries() IS
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
 'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
 
+COMMENT ON FUNCTION advisory_lock_counts() IS
+'statistics of the locks that were taken by name in this database; to be read through the view advisory_lock_stats';
+
+COMMENT ON FUNCTION advisory_lock_stats_reset() IS
+'begin advisory_lock_stats of this database anew';
+
+COMMENT ON FUNCTION advisory_lock_stats_evictions() IS
+'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics, and for who may not see them';
+
 COMMENT ON VIEW advisory_locks IS
 'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';
 
@@ -238,3 +283,19 @@ COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a wait
 COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
 COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
+
+COMMENT ON VIEW advisory_lock_stats IS
+'how often and how long the names of this database were locked and waited for: one row for each first part of a name';
+
+COMMENT ON COLUMN advisory_lock_stats.first_part IS 'the first part of the names, cut if long; NULL with advisory_keys.show_keys = off';
+COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, held before or not';
+COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout did not get it';
+COMMENT ON COLUMN advisory_lock_stats.waits IS 'how many waits began';
+COMMENT ON COLUMN advisory_lock_stats.wait_time IS 'how long the waits were that have ended, all together, in milliseconds';
+COMMENT ON COLUMN advisory_lock_stats.max_wait_time IS 'the longest of them, in milliseconds';
+COMMENT ON COLUMN advisory_lock_stats.timeouts IS 'waits that ended by their timeout, or by lock_timeout';
+COMMENT ON COLUMN advisory_lock_stats.deadlocks IS 'waits that ended by a deadlock';
+COMMENT ON COLUMN advisory_lock_stats.cancels IS 'waits that ended by a cancel, or by statement_timeout';
+COMMENT ON COLUMN advisory_lock_stats.stats_reset IS 'since when the row counts: the first use after the start of the server, a reset, or having made room';

@@ -43,6 +43,15 @@ COMMENT ON FUNCTION advisory_lock_entries() IS
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
 'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
 
+COMMENT ON FUNCTION advisory_lock_counts() IS
+'statistics of the locks that were taken by name in this database; to be read through the view advisory_lock_stats';
+
+COMMENT ON FUNCTION advisory_lock_stats_reset() IS
+'begin advisory_lock_stats of this database anew';
+
+COMMENT ON FUNCTION advisory_lock_stats_evictions() IS
+'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics, and for who may not see them';
+
 COMMENT ON VIEW advisory_locks IS
 'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';
 
@@ -53,3 +62,19 @@ COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a wait
 COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
 COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
+COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
+
+COMMENT ON VIEW advisory_lock_stats IS
+'how often and how long the names of this database were locked and waited for: one row for each first part of a name';
+
+COMMENT ON COLUMN advisory_lock_stats.first_part IS 'the first part of the names, cut if long; NULL with advisory_keys.show_keys = off';
+COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, held before or not';
+COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout did not get it';
+COMMENT ON COLUMN advisory_lock_stats.waits IS 'how many waits began';
+COMMENT ON COLUMN advisory_lock_stats.wait_time IS 'how long the waits were that have ended, all together, in milliseconds';
+COMMENT ON COLUMN advisory_lock_stats.max_wait_time IS 'the longest of them, in milliseconds';
+COMMENT ON COLUMN advisory_lock_stats.timeouts IS 'waits that ended by their timeout, or by lock_timeout';
+COMMENT ON COLUMN advisory_lock_stats.deadlocks IS 'waits that ended by a deadlock';
+COMMENT ON COLUMN advisory_lock_stats.cancels IS 'waits that ended by a cancel, or by statement_timeout';
+COMMENT ON COLUMN advisory_lock_stats.stats_reset IS 'since when the row counts: the first use after the start of the server, a reset, or having made room';

@@ -953,7 +953,8 @@ SELECT l.key,
        CASE WHEN is_key AND l.mode = 'ExclusiveLock' THEN 'exclusive' ELSE 'shared' END AS mode,
        is_key AND l.granted AS granted, l.pid, l.waitstart AS waiting_since,
        CASE WHEN NOT is_key THEN h.pids WHEN NOT l.granted THEN pg_blocking_pids(l.pid) END AS blocked_by,
-       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query
+       a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query,
+       NULL::timestamptz AS held_since, NULL::text AS level
   FROM locks AS l
   LEFT JOIN holders AS h ON h.key = l.key AND NOT is_key
   LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -1014,6 +1015,8 @@ COMMENT ON COLUMN @extschema@.advisory_locks.granted IS 'true for a holder, fals
 COMMENT ON COLUMN @extschema@.advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN @extschema@.advisory_locks.waiting_since IS 'when the waiter began to wait';
 COMMENT ON COLUMN @extschema@.advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN @extschema@.advisory_locks.held_since IS 'always NULL: it is noted by the native extension only';
+COMMENT ON COLUMN @extschema@.advisory_locks.level IS 'always NULL: it is noted by the native extension only';
 
 $edition$, '@extschema@', quote_ident(home));
 

@@ -2,19 +2,23 @@
 //! (`src/backend/access/transam/xact.c`, `src/backend/storage/lmgr/proc.c`).
 #![allow(unsafe_code)]
 
+use crate::shared::holds::Transaction;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Functions of Postgres that only read variables: they raise nothing, so they are called without
+/// Functions of Postgres that only read variables, or the clock: they raise nothing, so they are called without
 /// the guard that turns an error into unwinding.
 mod reads {
-    use pgrx::pg_sys::{Oid, TimestampTz};
+    use pgrx::pg_sys::{Oid, SubTransactionId, TimestampTz};
 
     unsafe extern "C-unwind" {
         pub fn GetUserId() -> Oid;
         pub fn IsTransactionBlock() -> bool;
         pub fn RecoveryInProgress() -> bool;
         pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
+        pub fn GetCurrentTransactionStartTimestamp() -> TimestampTz;
+        pub fn GetCurrentTimestamp() -> TimestampTz;
+        pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     }
 }
 
@@ -81,12 +85,35 @@ pub fn reads_with_one_snapshot() -> bool {
 pub fn local_transaction() -> u32 {
     // SAFETY: a backend that runs a function has an entry in the process table, and nobody but itself
     // writes this field of it.
+    unsafe { local_transaction_of(pg_sys::MyProc) }
+}
+
+/// The same of some backend, which may end it at any time; 0 for none.
+///
+/// # Safety
+/// It is an entry of the process table.
+#[inline]
+pub unsafe fn local_transaction_of(process: *const pg_sys::PGPROC) -> u32 {
+    // SAFETY: an aligned word of the table, which does not move.
     unsafe {
         #[cfg(any(feature = "pg15", feature = "pg16"))]
-        return (*pg_sys::MyProc).lxid;
+        return (&raw const (*process).lxid).read_volatile();
         #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-        return (*pg_sys::MyProc).vxid.lxid;
+        return (&raw const (*process).vxid.lxid).read_volatile();
     }
+}
+
+/// The transaction and the subtransaction that the backend is in.
+#[inline]
+pub fn current_transaction() -> Transaction {
+    // SAFETY: see `reads`.
+    Transaction { local: local_transaction(), sub: unsafe { reads::GetCurrentSubTransactionId() } }
+}
+
+/// Now, in microseconds since 2000-01-01 UTC.
+pub fn clock() -> pg_sys::TimestampTz {
+    // SAFETY: see `reads`.
+    unsafe { reads::GetCurrentTimestamp() }
 }
 
 /// When the client's last message came, in microseconds since 2000-01-01 UTC: in the extended protocol
@@ -95,6 +122,13 @@ pub fn local_transaction() -> u32 {
 pub fn statement_start() -> pg_sys::TimestampTz {
     // SAFETY: see `reads`.
     unsafe { reads::GetCurrentStatementStartTimestamp() }
+}
+
+/// When the transaction began, in microseconds since 2000-01-01 UTC.
+#[inline]
+pub fn transaction_start() -> pg_sys::TimestampTz {
+    // SAFETY: see `reads`.
+    unsafe { reads::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Serves a cancel or timeout that is pending; may raise.

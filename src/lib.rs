@@ -1,7 +1,7 @@
 //! `advisory_keys`: lock by name in Postgres.
 //!
 //! Data flows one way: SQL arguments ([`sql`]) become keys ([`keys`]), keys become locks, and what
-//! cannot be had at once is waited for ([`locks`]). Beside that way, names are recorded ([`shared`])
+//! cannot be had at once is waited for ([`locks`]). Beside that way, names are recorded and outcomes counted ([`shared`])
 //! for those who look at the locks.
 
 mod backend;
@@ -26,7 +26,11 @@ pgrx::extension_sql_file!("../sql/prologue.sql", name = "prologue", bootstrap);
 pgrx::extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = [sql::lock_status::advisory_lock_entries]
+    requires = [
+        sql::lock_status::advisory_lock_entries,
+        sql::stats::advisory_lock_counts,
+        sql::stats::advisory_lock_stats_reset
+    ]
 );
 pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 

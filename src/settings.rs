@@ -25,6 +25,8 @@ static STANDBY_LOCKS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static WARN_SHORT_LOCKS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static TRACK_NAMES: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAX_NAMES: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static TRACK_STATS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static MAX_STATS: GucSetting<i32> = GucSetting::<i32>::new(1000);
 
 /// `advisory_keys.session_locks`
 #[inline]
@@ -68,6 +70,17 @@ pub fn track_names() -> bool {
 /// `advisory_keys.max_names`: for how many names the record has room.
 pub fn max_names() -> usize {
     MAX_NAMES.get() as usize
+}
+
+/// `advisory_keys.track_stats`: are calls counted for `advisory_lock_stats`?
+#[inline]
+pub fn track_stats() -> bool {
+    TRACK_STATS.get()
+}
+
+/// `advisory_keys.max_stats`: for how many first parts of names there is room.
+pub fn max_stats() -> usize {
+    MAX_STATS.get() as usize
 }
 
 /// Defines the settings; to be called when the library is loaded. `preloading`: by the postmaster.
@@ -132,6 +145,9 @@ pub fn define(preloading: bool) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    // Once the server has started, Postgres allows no more settings of the first kind. The other is read from the
+    // configuration file as well, and no session can change it.
+    let at_start = || if preloading { GucContext::Postmaster } else { GucContext::Sighup };
     GucRegistry::define_int_guc(
         c"advisory_keys.max_names",
         c"Sets the maximum number of names that are recorded for the view advisory_locks.",
@@ -139,9 +155,25 @@ pub fn define(preloading: bool) {
         &MAX_NAMES,
         1,
         1_000_000,
-        // Once the server has started, Postgres allows no more settings of the first kind. The
-        // other is read from the configuration file as well, and no session can change it.
-        if preloading { GucContext::Postmaster } else { GucContext::Sighup },
+        at_start(),
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"advisory_keys.track_stats",
+        c"Counts the locks that are taken, for the view advisory_lock_stats.",
+        c"Needs shared_preload_libraries in Postgres 15 and 16.",
+        &TRACK_STATS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"advisory_keys.max_stats",
+        c"Sets the maximum number of first parts of names that are counted for the view advisory_lock_stats.",
+        c"Beyond it, those that were used least make room.",
+        &MAX_STATS,
+        1,
+        1_000_000,
+        at_start(),
         GucFlags::default(),
     );
     reserve_prefix();

@@ -12,6 +12,8 @@ PROJECT = pathlib.Path(__file__).parents[2]
 DIFFERENT_COMMENTS = {
     "VIEW advisory_locks": "without names",
     "COLUMN advisory_locks.name": "without names",
+    "COLUMN advisory_locks.held_since": "without shared memory",
+    "COLUMN advisory_locks.level": "without shared memory",
     "FUNCTION advisory_key_name(bigint)": "without names",
     "PROCEDURE acquire_keys(text[], interval, boolean, boolean)": "with a snapshot",
 }

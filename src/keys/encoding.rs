@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys;
+use smallvec::{Array, SmallVec};
 use std::ffi::{CStr, c_int};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -81,8 +82,20 @@ fn convert(text: &[u8]) -> Utf8<'_> {
     }
 }
 
+/// What follows a text that was cut.
+pub const CUT_MARK: &[u8] = b"...";
+
+/// Cuts a text that is longer than `limit` bytes, between two characters, and marks the cut.
+pub fn cut<A: Array<Item = u8>>(text: &mut SmallVec<A>, limit: usize) {
+    if text.len() > limit {
+        let shown = clip(text, limit).len();
+        text.truncate(shown);
+        text.extend_from_slice(CUT_MARK);
+    }
+}
+
 /// The longest prefix of at most `limit` bytes that ends between two characters.
-pub fn clip(text: &[u8], limit: usize) -> &[u8] {
+fn clip(text: &[u8], limit: usize) -> &[u8] {
     if text.len() <= limit {
         return text;
     }

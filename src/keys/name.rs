@@ -1,7 +1,7 @@
 //! How a key is shown to people: its parts joined, cut if long.
 
 use crate::backend::{current_database, current_user};
-use crate::keys::encoding::{client_can_show, clip};
+use crate::keys::encoding::{CUT_MARK, client_can_show, cut};
 use crate::keys::key::SEPARATOR;
 use crate::keys::text_array::TextArray;
 use crate::report::Report;
@@ -13,9 +13,6 @@ use smallvec::SmallVec;
 
 /// The longest name that is shown whole, in bytes.
 pub const MAX_NAME: usize = 200;
-
-/// What follows a name that was cut.
-const CUT_MARK: &[u8] = b"...";
 
 const _: () = assert!(MAX_NAME + CUT_MARK.len() <= MAX_TEXT);
 
@@ -63,6 +60,12 @@ impl NamedKey<'_> {
         }
     }
 
+    /// The first part, in the server's encoding.
+    #[inline]
+    pub fn first_part(&self) -> &[u8] {
+        self.array.row_at(self.offset).next().unwrap_or_default()
+    }
+
     #[cold]
     fn log_other_parts(&self) {
         let mut detail = b"Key ".to_vec();
@@ -88,9 +91,7 @@ impl NamedKey<'_> {
             }
             name.extend_from_slice(&part[..part.len().min(ENOUGH - name.len().min(ENOUGH))]);
             if name.len() > MAX_NAME {
-                let shown = clip(&name, MAX_NAME).len();
-                name.truncate(shown);
-                name.extend_from_slice(CUT_MARK);
+                cut(&mut name, MAX_NAME);
                 break;
             }
         }

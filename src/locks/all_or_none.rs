@@ -4,7 +4,9 @@ use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::keyset::{Entry, KeySet};
 use crate::keys::name::NamedKey;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use crate::locks::snapshot::Snapshot;
@@ -39,8 +41,15 @@ pub fn lock_all<'set, 'a>(
     snapshot: &mut impl Snapshot,
 ) -> Result<Locked<'set, 'a>, Error> {
     let Request { mode, level, timeout } = request;
-    let mut taken =
-        Taken { entries: keys.entries(), granted: 0, new: 0, waited: false, mode, level };
+    let mut taken = Taken {
+        entries: keys.entries(),
+        granted: 0,
+        new: 0,
+        again: false,
+        waited: false,
+        mode,
+        level,
+    };
     let mut deadline = None;
     for subject in keys.iter() {
         subject.record();
@@ -50,21 +59,27 @@ pub fn lock_all<'set, 'a>(
         }
         match lock.try_acquire(mode, level) {
             Attempt::Taken => taken.new += 1,
-            // A lock of the transaction that becomes one of the session outlives the transaction.
-            Attempt::TakenAgain
-                if level == Level::Session && lock.holds(mode).at_session_level == 1 =>
-            {
-                taken.new += 1;
+            Attempt::TakenAgain => {
+                taken.again = true;
+                // A lock of the transaction that becomes one of the session outlives the transaction.
+                if level == Level::Session && lock.holds(mode).at_session_level == 1 {
+                    taken.new += 1;
+                }
             }
-            Attempt::TakenAgain => {}
             Attempt::NotAvailable => {
                 if timeout == Timeout::NoWait {
+                    outcome::refused(&subject);
                     return Ok(Locked::NotInTime(subject));
                 }
                 let deadline = *deadline
                     .get_or_insert_with(|| Deadline::begin(timeout, session_lock_timeout()));
                 let context = context_line("locking", &subject);
-                if !wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()) {
+                let granted = outcome::waited(
+                    &subject,
+                    || wait(&lock, mode, level, deadline, &context, || snapshot.before_wait()),
+                    |granted| !granted,
+                );
+                if !granted {
                     return Ok(Locked::NotInTime(subject));
                 }
                 taken.new += 1;
@@ -76,6 +91,7 @@ pub fn lock_all<'set, 'a>(
     // A cancel that came while we took the locks is served now, when they can still be given
     // back, and not after the caller's statement has lost the answer.
     check_for_interrupts();
+    outcome::granted(keys.iter());
     Ok(Locked::All(taken))
 }
 
@@ -88,6 +104,8 @@ pub struct Taken<'set> {
     granted: usize,
     /// So many of those the session did not hold before, at session level if that was asked for.
     new: usize,
+    /// The session held some of them before.
+    again: bool,
     waited: bool,
     mode: Mode,
     level: Level,
@@ -110,6 +128,10 @@ impl Taken<'_> {
     #[inline]
     pub fn keep(mut self) {
         session_limit::add(self.level, self.new);
+        for entry in &self.entries[..self.granted] {
+            let first = !self.again || AdvisoryLock::new(entry.key).holds(self.mode).in_all == 1;
+            held_since::granted(entry.key, self.mode, self.level, first, self.waited);
+        }
         self.granted = 0;
     }
 }

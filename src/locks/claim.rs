@@ -5,7 +5,9 @@ use crate::error::Error;
 use crate::keys::keyset::key_of_row;
 use crate::keys::name::NamedKey;
 use crate::keys::text_array::TextArray;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use smallvec::SmallVec;
@@ -49,7 +51,7 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
                 lock.release(mode, level);
                 continue;
             }
-            Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, key }),
+            Attempt::Taken => claimed.rows.push(Row { number: row as i32 + 1, offset, key }),
         }
         NamedKey { array: names, offset, key }.record();
         if claimed.rows.len() == wanted {
@@ -58,6 +60,11 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
     }
     // As in `lock_all`.
     check_for_interrupts();
+    outcome::granted(claimed.rows.iter().map(|row| row.subject(names)));
+    if claimed.rows.is_empty() {
+        // Of the names it was refused, by the first.
+        outcome::refused(&NamedKey { array: names, offset: names.parts().offset(), key: 0 });
+    }
     Ok(claimed)
 }
 
@@ -66,7 +73,15 @@ pub fn claim(names: TextArray<'_>, request: Claim) -> Result<Claimed, Error> {
 struct Row {
     /// From 1; an array has fewer elements than an `i32` can count.
     number: i32,
+    /// Where its parts begin.
+    offset: usize,
     key: i64,
+}
+
+impl Row {
+    fn subject(self, names: TextArray<'_>) -> NamedKey<'_> {
+        NamedKey { array: names, offset: self.offset, key: self.key }
+    }
 }
 
 /// What a call has claimed. Unless it is told to [`Claimed::keep`] that, it gives everything back
@@ -92,6 +107,9 @@ impl Claimed {
     /// The caller will be told of the locks, and keeps them.
     pub fn keep(mut self) {
         session_limit::add(self.level, self.rows.len());
+        for row in &self.rows {
+            held_since::granted(row.key, self.mode, self.level, true, false);
+        }
         self.rows.clear();
     }
 }

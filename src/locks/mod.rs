@@ -2,8 +2,10 @@
 
 pub mod all_or_none;
 pub mod claim;
+pub mod held_since;
 pub mod lock;
 pub mod lock_table;
+pub mod outcome;
 pub mod session_limit;
 pub mod slots;
 pub mod snapshot;

@@ -8,6 +8,7 @@
 
 use crate::backend::local_transaction;
 use crate::error::Error;
+use crate::locks::held_since;
 use crate::locks::lock::Level;
 use crate::locks::lock_table::{held_by_this_backend, nominal_size};
 use crate::settings;
@@ -116,6 +117,9 @@ fn follow_subtransactions() {
         _: *mut c_void,
     ) {
         begin_transaction();
+        if event == SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+            held_since::rolled_back(subtransaction);
+        }
         BEFORE_SUBTRANSACTIONS.with_borrow_mut(|open| {
             if event == SubXactEvent::SUBXACT_EVENT_START_SUB {
                 if open.try_reserve(1).is_ok() {

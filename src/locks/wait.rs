@@ -242,7 +242,8 @@ impl LockTimer {
     }
 }
 
-fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
+/// What it is.
+pub fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
     match error {
         CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)

@@ -1,4 +1,4 @@
-//! Where the record of names is: in memory that all backends share.
+//! Where names, statistics and the rest are: in memory that all backends share.
 //!
 //! In a library of `shared_preload_libraries` it is part of the server's shared memory
 //! (`src/backend/storage/ipc/ipci.c`). Else, from Postgres 17 on, it is a named segment that the first
@@ -6,37 +6,52 @@
 //! Either way it begins empty after every start of the server, also after a crash.
 #![allow(unsafe_code)]
 
-use crate::settings;
-use crate::shared::name_record::{NameRecord, Set};
+use crate::backend::process_id;
+use crate::shared::holds::Backend;
+use crate::shared::layout::{Layout, Sizes};
+use crate::shared::name_record::NameRecord;
+use crate::shared::statistics::Statistics;
 use pgrx::{pg_guard, pg_sys};
-use std::mem::size_of;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The sets of the record in the memory of this process; null while there are none. In the
-/// postmaster they can change: it makes them anew after a crash.
-static SETS: AtomicPtr<Set> = AtomicPtr::new(std::ptr::null_mut());
-/// How many there are.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Where the memory begins in this process; null while there is none. In the postmaster that can change: it makes it
+/// anew after a crash.
+static BASE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The record of names, if there is one.
 #[inline]
 pub fn name_record() -> Option<NameRecord<'static>> {
-    let sets = SETS.load(Ordering::Relaxed);
-    if sets.is_null() {
-        return attach();
-    }
-    // SAFETY: `SETS` is set together with `COUNT`, to initialised sets that stay for as long as the
-    // process lives, and all fields of a set are atomics.
-    NameRecord::new(unsafe { std::slice::from_raw_parts(sets, COUNT.load(Ordering::Relaxed)) })
+    layout()?.names()
 }
 
-/// Makes the sets known to this process, and to those that it forks.
-///
-/// # Safety
-/// `sets` points to that many sets that stay for as long as the process lives.
-unsafe fn set_place(sets: *mut Set, count: usize) {
-    COUNT.store(count, Ordering::Relaxed);
-    SETS.store(sets, Ordering::Relaxed);
+/// The statistics, if there are any.
+#[inline]
+pub fn statistics() -> Option<Statistics<'static>> {
+    layout()?.statistics(process_id() as usize)
+}
+
+/// Since when each backend holds its locks, if that is known, by its number in the process table.
+#[inline]
+pub fn backends() -> Option<&'static [Backend]> {
+    Some(layout()?.backends())
+}
+
+/// The same for who must not do what may be needed first: the clean-up of a transaction, or after an error.
+#[inline]
+pub fn known_backends() -> Option<&'static [Backend]> {
+    Some(known_layout()?.backends())
+}
+
+#[inline]
+fn layout() -> Option<Layout> {
+    known_layout().or_else(attach)
+}
+
+#[inline]
+fn known_layout() -> Option<Layout> {
+    let base = BASE.load(Ordering::Relaxed);
+    // SAFETY: it is set once the memory was begun, which stays for as long as the process lives.
+    (!base.is_null()).then(|| unsafe { Layout::at(base) })
 }
 
 /// Is the library being loaded as one of `shared_preload_libraries`?
@@ -57,26 +72,26 @@ pub fn reserve() {
             if let Some(previous) = PREVIOUS_REQUEST {
                 previous();
             }
-            pg_sys::RequestAddinShmemSpace(wanted_sets() * size_of::<Set>());
+            pg_sys::RequestAddinShmemSpace(Sizes::wanted().total());
         }
     }
 
     #[pg_guard]
     unsafe extern "C-unwind" fn startup() {
         // SAFETY: called by the postmaster while it makes shared memory, and nobody else uses that
-        // yet. ShmemInitStruct() aligns to more than a set needs; zeros are an empty set.
+        // yet. ShmemInitStruct() aligns to 128 bytes.
         unsafe {
             if let Some(previous) = PREVIOUS_STARTUP {
                 previous();
             }
-            let count = wanted_sets();
+            let sizes = Sizes::wanted();
             let mut found = false;
-            let name = c"advisory_keys names".as_ptr();
-            let sets = pg_sys::ShmemInitStruct(name, count * size_of::<Set>(), &mut found);
+            let base =
+                pg_sys::ShmemInitStruct(c"advisory_keys".as_ptr(), sizes.total(), &mut found);
             if !found {
-                sets.cast::<Set>().write_bytes(0, count);
+                Layout::begin(base.cast(), sizes);
             }
-            set_place(sets.cast(), count);
+            BASE.store(base.cast(), Ordering::Relaxed);
         }
     }
 
@@ -89,12 +104,8 @@ pub fn reserve() {
     }
 }
 
-fn wanted_sets() -> usize {
-    NameRecord::sets_for(settings::max_names())
-}
-
 #[cfg(any(feature = "pg15", feature = "pg16"))]
-fn attach() -> Option<NameRecord<'static>> {
+fn attach() -> Option<Layout> {
     None
 }
 
@@ -102,7 +113,7 @@ fn attach() -> Option<NameRecord<'static>> {
 /// begin the subtransaction that this takes.
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 #[cold]
-fn attach() -> Option<NameRecord<'static>> {
+fn attach() -> Option<Layout> {
     use std::sync::atomic::AtomicBool;
     static TRIED: AtomicBool = AtomicBool::new(false);
     // SAFETY: reads variables of the backend.
@@ -110,26 +121,25 @@ fn attach() -> Option<NameRecord<'static>> {
         return None;
     }
     segment::attach();
-    name_record()
+    layout()
 }
 
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 mod segment {
-    use super::{set_place, wanted_sets};
+    use super::{BASE, Layout, Sizes};
     use crate::report::Report;
-    use crate::shared::name_record::Set;
     use pgrx::pg_sys::panic::CaughtError;
     use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
     use std::ffi::{CStr, c_void};
     use std::mem::size_of;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicPtr, Ordering};
 
-    // The number is that of the layout of a set: a library with another layout must not meet these.
-    const SIZE: &CStr = c"advisory_keys size of names 2";
-    const NAMES: &CStr = c"advisory_keys names 2";
+    // The number is that of the layout: a library with another one must not meet these.
+    const SIZES: &CStr = c"advisory_keys sizes 3";
+    const MEMORY: &CStr = c"advisory_keys 3";
 
     /// Finds or makes the segment. It can fail, for want of memory or of segments, and then there are
-    /// no names: that is no reason to fail for the statement that locks.
+    /// no names and no statistics: that is no reason to fail for the statement that locks.
     pub(super) fn attach() {
         // SAFETY: the subtransaction gives back what Postgres took (locks of its own, memory) if an
         // error ends the work halfway; the context and the owner are those of the caller again
@@ -155,7 +165,7 @@ mod segment {
             if let Some(message) = failure {
                 Report::new(
                     PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-                    "names of advisory locks are not recorded by this session",
+                    "names and statistics of advisory locks are not recorded by this session",
                 )
                 .detail(message)
                 .log();
@@ -163,53 +173,54 @@ mod segment {
         }
     }
 
-    /// The number of sets stands in a segment of its own, since it is the size of the other: what
-    /// the first backend read in its configuration holds for all.
+    /// The sizes stand in a segment of their own, since they say how large the other is: what the first backend read
+    /// in its configuration holds for all.
     unsafe fn find_or_make() {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        /// For the two functions below: what they write.
+        static WANTED: AtomicPtr<Sizes> = AtomicPtr::new(std::ptr::null_mut());
 
         // Postgres calls these two, from 19 on with an argument of the caller's. They cannot panic,
         // so they need no guard.
-        unsafe extern "C-unwind" fn write_size(
-            size: *mut c_void,
+        unsafe extern "C-unwind" fn write_sizes(
+            place: *mut c_void,
             #[cfg(feature = "pg19")] _: *mut c_void,
         ) {
-            // SAFETY: a new segment of the size of a usize, which nobody else sees yet.
-            unsafe { size.cast::<usize>().write(COUNT.load(Ordering::Relaxed)) }
+            // SAFETY: a new segment of the size of this, which nobody else sees yet.
+            unsafe { place.cast::<Sizes>().write(*WANTED.load(Ordering::Relaxed)) }
         }
 
-        unsafe extern "C-unwind" fn write_sets(
-            sets: *mut c_void,
+        unsafe extern "C-unwind" fn begin(
+            place: *mut c_void,
             #[cfg(feature = "pg19")] _: *mut c_void,
         ) {
-            // SAFETY: as above, of that many sets; zeros are an empty set.
-            unsafe { sets.cast::<Set>().write_bytes(0, COUNT.load(Ordering::Relaxed)) }
+            // SAFETY: as above, of so many bytes.
+            unsafe { Layout::begin(place.cast(), *WANTED.load(Ordering::Relaxed)) }
         }
 
-        COUNT.store(wanted_sets(), Ordering::Relaxed);
+        let mut sizes = Sizes::wanted();
+        WANTED.store(&raw mut sizes, Ordering::Relaxed);
         let mut found = false;
         // SAFETY: segments begin at a page of memory or, of preallocated memory, at one of Postgres'
         // own, so they are aligned; they stay mapped for as long as the backend lives.
         unsafe {
-            let size = pg_sys::GetNamedDSMSegment(
-                SIZE.as_ptr(),
-                size_of::<usize>(),
-                Some(write_size),
+            let place = pg_sys::GetNamedDSMSegment(
+                SIZES.as_ptr(),
+                size_of::<Sizes>(),
+                Some(write_sizes),
                 &mut found,
                 #[cfg(feature = "pg19")]
                 std::ptr::null_mut(),
             );
-            let count = size.cast::<usize>().read();
-            COUNT.store(count, Ordering::Relaxed);
-            let sets = pg_sys::GetNamedDSMSegment(
-                NAMES.as_ptr(),
-                count * size_of::<Set>(),
-                Some(write_sets),
+            (&raw mut sizes).write(place.cast::<Sizes>().read());
+            let base = pg_sys::GetNamedDSMSegment(
+                MEMORY.as_ptr(),
+                (&raw const sizes).read().total(),
+                Some(begin),
                 &mut found,
                 #[cfg(feature = "pg19")]
                 std::ptr::null_mut(),
             );
-            set_place(sets.cast(), count);
+            BASE.store(base.cast(), Ordering::Relaxed);
         }
     }
 

@@ -4,19 +4,7 @@
 //! The record is a table of fixed size that all backends share: sets of [`WAYS`] slots. The key says
 //! which set, so what one backend does in a set concerns only those whose keys fall into it.
 //!
-//! # Locking protocol
-//!
-//! Nobody ever waits here, and nothing can fail.
-//!
-//! - Each slot has a version: 0 when it was never used, odd while a backend writes to it.
-//! - Writing: make the version odd by compare-and-swap, write, make it the next even number. Who
-//!   loses the race leaves, and the name is not recorded this time.
-//! - Reading: read the version, the slot, and the version again. If it was odd or has changed, what
-//!   was read is thrown away.
-//! - All reading goes through [`Set::read_slot`], all writing through [`Set::write_slot`], which do this.
-//! - Every field is an atomic, so that even what is thrown away was read without a data race.
-//! - A backend that is stopped while it writes keeps one slot odd, which others then pass over. If
-//!   it is killed there, Postgres restarts all backends with shared memory made anew.
+//! Each slot has a [`Version`]: all reading goes through [`Set::read_slot`], all writing through [`Set::write_slot`].
 //!
 //! A new name goes to a slot of its set that was never used, else to the one that was used longest
 //! ago.
@@ -26,13 +14,15 @@
 //! With each name stand the roles that recorded it: whoever has locked by this name knows it already.
 //! The record itself shows everything; those who read from it ask ([`Recorded::roles`]).
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+use super::text::Text;
+use super::version::Version;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// Slots in a set.
 pub const WAYS: usize = 8;
 
 /// The longest text that a slot takes, in bytes.
-pub const MAX_TEXT: usize = WORDS * 8;
+pub const MAX_TEXT: usize = Text::<WORDS>::MAX;
 
 /// 8-byte words of text in a slot.
 const WORDS: usize = 26;
@@ -43,10 +33,11 @@ pub const ROLES: usize = 4;
 /// Slots with the clock by which their age is told. What a search looks at stands together, so that
 /// it meets few cache lines. All bytes zero is a set without names.
 #[repr(C, align(64))]
+#[cfg_attr(test, derive(Default))]
 pub struct Set {
     /// Counts the names written into this set.
     clock: AtomicU32,
-    versions: [AtomicU32; WAYS],
+    versions: [Version; WAYS],
     databases: [AtomicU32; WAYS],
     /// The clock of the set when the slot was used last.
     used: [AtomicU32; WAYS],
@@ -55,16 +46,15 @@ pub struct Set {
 }
 
 #[repr(C)]
+#[cfg_attr(test, derive(Default))]
 struct Name {
     /// Tells apart the ways to split one text into parts.
     split: AtomicU64,
     /// Whether a second way was reported already.
     told: AtomicU32,
-    /// Bytes of text.
-    length: AtomicU32,
     /// OIDs of those that recorded it, the latest first; 0 for none.
     roles: [AtomicU32; ROLES],
-    text: [AtomicU64; WORDS],
+    text: Text<WORDS>,
 }
 
 /// What a name is recorded for.
@@ -184,32 +174,13 @@ impl Set {
         if self.subject(slot) != subject {
             return None;
         }
-        let version = self.versions[slot].load(Ordering::Acquire);
-        if version == 0 || !version.is_multiple_of(2) || self.subject(slot) != subject {
-            return None;
-        }
-        let result = read(&self.names[slot]);
-        fence(Ordering::Acquire);
-        (self.versions[slot].load(Ordering::Relaxed) == version).then_some(result)
+        self.versions[slot]
+            .read(|| (self.subject(slot) == subject).then(|| read(&self.names[slot])))
     }
 
     /// Writes to a slot; none, and nothing is done, while another backend does.
     fn write_slot<R>(&self, slot: usize, write: impl FnOnce(&Name) -> R) -> Option<R> {
-        let version = self.versions[slot].load(Ordering::Relaxed);
-        let writing = version | 1;
-        if version == writing {
-            return None;
-        }
-        self.versions[slot]
-            .compare_exchange(version, writing, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
-        // Whoever sees one of the stores below sees the odd version too.
-        fence(Ordering::Release);
-        let result = write(&self.names[slot]);
-        // 0 would say that the slot was never used.
-        let done = writing.wrapping_add(1).max(2);
-        self.versions[slot].store(done, Ordering::Release);
-        Some(result)
+        self.versions[slot].write(|| write(&self.names[slot]))
     }
 
     #[inline]
@@ -252,9 +223,9 @@ impl Set {
 
     fn insert(&self, subject: Subject, split: u64, role: u32, text: &[u8]) {
         let now = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let age = |slot: usize| match self.versions[slot].load(Ordering::Relaxed) {
-            0 => u32::MAX,
-            version if !version.is_multiple_of(2) => 0,
+        let age = |slot: usize| match &self.versions[slot] {
+            version if version.is_unused() => u32::MAX,
+            version if version.is_being_written() => 0,
             _ => now.wrapping_sub(self.used[slot].load(Ordering::Relaxed)),
         };
         let Some(oldest) = (0..WAYS).max_by_key(|&slot| age(slot)) else { return };
@@ -262,7 +233,7 @@ impl Set {
             self.databases[oldest].store(subject.database, Ordering::Relaxed);
             self.keys[oldest].store(subject.key, Ordering::Relaxed);
             self.used[oldest].store(now, Ordering::Relaxed);
-            name.write(split, role, &text[..text.len().min(MAX_TEXT)]);
+            name.write(split, role, text);
         });
     }
 }
@@ -286,23 +257,11 @@ impl Name {
         self.told.store(0, Ordering::Relaxed);
         self.roles.iter().for_each(|place| place.store(0, Ordering::Relaxed));
         self.add_role(role);
-        self.length.store(text.len() as u32, Ordering::Relaxed);
-        for (word, bytes) in self.text.iter().zip(text.chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
-        }
+        self.text.write(text);
     }
 
     fn read(&self) -> Recorded {
-        let length = self.length.load(Ordering::Relaxed) as usize;
-        let mut text: Vec<u8> = self
-            .text
-            .iter()
-            .take(length.div_ceil(8))
-            .flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes())
-            .collect();
-        text.truncate(length);
+        let text = self.text.read();
         Recorded { text, roles: std::array::from_fn(|i| self.roles[i].load(Ordering::Relaxed)) }
     }
 }
@@ -313,22 +272,7 @@ mod tests {
     use std::thread;
 
     fn sets(count: usize) -> Vec<Set> {
-        let name = || Name {
-            split: AtomicU64::new(0),
-            told: AtomicU32::new(0),
-            length: AtomicU32::new(0),
-            roles: Default::default(),
-            text: std::array::from_fn(|_| AtomicU64::new(0)),
-        };
-        let set = || Set {
-            clock: AtomicU32::new(0),
-            versions: Default::default(),
-            databases: Default::default(),
-            used: Default::default(),
-            keys: Default::default(),
-            names: std::array::from_fn(|_| name()),
-        };
-        (0..count).map(|_| set()).collect()
+        (0..count).map(|_| Set::default()).collect()
     }
 
     const ROLE: u32 = 10;
@@ -434,23 +378,12 @@ mod tests {
         let record = NameRecord::new(&sets).unwrap();
         record.write(subject(1), 1, ROLE, || "one");
         let (slot, ()) = sets[0].find(subject(1), |_| ()).unwrap();
-        sets[0].versions[slot].fetch_add(1, Ordering::Relaxed);
+        sets[0].versions[slot].0.fetch_add(1, Ordering::Relaxed);
         assert_eq!(record.read(subject(1)), None);
         for key in 1..100 {
             record.write(subject(key), 1, ROLE, || "next");
             assert_eq!(text_of(record, subject(key)).as_deref(), Some(&b"next"[..]));
         }
-    }
-
-    #[test]
-    fn the_version_never_says_unused_again() {
-        let sets = sets(1);
-        let record = NameRecord::new(&sets).unwrap();
-        for version in &sets[0].versions {
-            version.store(u32::MAX - 1, Ordering::Relaxed);
-        }
-        record.write(subject(1), 1, ROLE, || "one");
-        assert_eq!(text_of(record, subject(1)).as_deref(), Some(&b"one"[..]));
     }
 
     #[test]

@@ -5,19 +5,16 @@
 use crate::backend::{current_database, current_user};
 use crate::error::{Error, OrRaise};
 use crate::keys::encoding::is_valid;
+use crate::locks::held_since;
 use crate::locks::lock::Mode;
 use crate::locks::lock_table::{Entry, TableCopy, entries};
 use crate::locks::slots::Waits;
 use crate::shared::memory::name_record;
 use crate::shared::name_record::{Recorded, Subject};
 use crate::sql::arguments::refuse_parallel_worker;
-use pgrx::callconv::{BoxRet, FcInfo};
-use pgrx::datum::Datum;
-use pgrx::pgrx_sql_entity_graph::metadata::{
-    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
-};
+use crate::sql::server_text::ServerText;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
 
 /// One row for each holder and each waiter. `pid` is NULL for a prepared transaction; `name` is NULL
@@ -36,6 +33,8 @@ fn advisory_lock_entries() -> TableIterator<
         name!(pid, Option<i32>),
         name!(waiting_since, Option<TimestampWithTimeZone>),
         name!(slot_holders, Option<Vec<i32>>),
+        name!(held_since, Option<TimestampWithTimeZone>),
+        name!(level, Option<&'static str>),
     ),
 > {
     refuse_parallel_worker().or_raise();
@@ -45,8 +44,9 @@ fn advisory_lock_entries() -> TableIterator<
     let waiters = waiters.into_iter().map(|(entry, holders)| (entry, Some(holders)));
     let others = entries(&table).into_iter().map(|entry| (entry, None));
     TableIterator::new(others.chain(waiters).map(move |(entry, slot_holders)| {
+        let (held_since, level) = reader.hold(&entry).unzip();
         let (key, name, mode, granted, pid, since) = reader.row(entry);
-        (key, name, mode, granted, pid, since, slot_holders)
+        (key, name, mode, granted, pid, since, slot_holders, held_since.flatten(), level)
     }))
 }
 
@@ -106,6 +106,19 @@ impl Reader {
         (entry.key, name, mode, entry.granted, entry.pid, waiting_since)
     }
 
+    /// Since when a holder holds, and at which level; none if it is not known, or not for the user to see.
+    fn hold(&mut self, entry: &Entry) -> Option<(Option<TimestampWithTimeZone>, &'static str)> {
+        let pid = entry.pid.filter(|_| entry.granted)?;
+        let held =
+            held_since::of(pid, entry.key, entry.mode).filter(|_| self.may_see(Some(pid)))?;
+        let level = match (held.session, held.transaction) {
+            (true, true) => "both",
+            (true, false) => "session",
+            _ => "transaction",
+        };
+        Some((held.since.try_into().ok(), level))
+    }
+
     /// May the user see what this backend does? The rule of `HAS_PGSTAT_PERMISSIONS` in
     /// `src/backend/utils/adt/pgstatfuncs.c`.
     fn may_see(&mut self, pid: Option<i32>) -> bool {
@@ -139,43 +152,14 @@ impl Reader {
     }
 }
 
+/// May the user see the statistics of all?
+pub fn reads_all_stats() -> bool {
+    has_privileges_of(READ_ALL_STATS)
+}
+
 /// Has the user the privileges of a role? A superuser has those of all; a role that was dropped gives
 /// them to nobody else.
 fn has_privileges_of(role: u32) -> bool {
     // SAFETY: looks up memberships; the role need not exist.
     unsafe { pg_sys::has_privs_of_role(current_user().into(), role.into()) }
-}
-
-/// Text in the server's encoding, which a Rust string need not be.
-struct ServerText(Vec<u8>);
-
-impl IntoDatum for ServerText {
-    fn into_datum(self) -> Option<pg_sys::Datum> {
-        // SAFETY: the function copies that many bytes.
-        let text = unsafe {
-            pg_sys::cstring_to_text_with_len(self.0.as_ptr().cast(), self.0.len() as i32)
-        };
-        Some(text.into())
-    }
-
-    fn type_oid() -> pg_sys::Oid {
-        pg_sys::TEXTOID
-    }
-}
-
-// SAFETY: a datum of type text, as declared below.
-unsafe impl BoxRet for ServerText {
-    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
-        // SAFETY: the caller returns the datum.
-        unsafe { fcinfo.return_optional_datum(self.into_datum()) }
-    }
-}
-
-// SAFETY: the type is text in SQL.
-unsafe impl SqlTranslatable for ServerText {
-    const TYPE_IDENT: &'static str = "text";
-    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
-    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("text"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("text")));
 }

@@ -2,7 +2,8 @@
 
 use crate::error::OrRaise;
 use crate::keys::name::NamedKey;
-use crate::locks::lock::{AdvisoryLock, Level, Mode};
+use crate::locks::held_since;
+use crate::locks::lock::{AdvisoryLock, Holds, Level, Mode};
 use crate::locks::session_limit;
 use crate::locks::slots::wake;
 use crate::sql::arguments::keys_and_mode;
@@ -60,6 +61,13 @@ fn release(lock: &AdvisoryLock, mode: Mode, most: usize) -> usize {
     let released = holds.at_session_level.min(most);
     for _ in 0..released {
         lock.release(mode, Level::Session);
+    }
+    if released > 0 {
+        let left = Holds {
+            at_session_level: holds.at_session_level - released,
+            in_all: holds.in_all - released,
+        };
+        held_since::released(lock.key(), mode, left);
     }
     if released > 0 && released == holds.in_all {
         session_limit::remove();

@@ -110,7 +110,8 @@ def test_every_sqlstate_is_there():
     assert told - raised == NOT_OURS
 
 
-@pytest.mark.parametrize("view, page", [("advisory_locks", "who-holds-my-lock.md")])
+@pytest.mark.parametrize("view, page", [
+    ("advisory_locks", "who-holds-my-lock.md"), ("advisory_lock_stats", "monitoring.md")])
 def test_every_column_is_there(connect, view, page):
     if view in MISSING:
         pytest.skip("not in this edition")

@@ -64,10 +64,10 @@ def scene(server):
     scene.close()
 
 
-def test_the_page_has_its_six_queries():
+def test_the_page_has_its_seven_queries():
     assert list(QUERIES) == [
         "Who holds this name?", "Who waits, since when, and for whom?", "Which locks are held longest?",
-        "Who holds locks and does nothing?", "End a holder", "Which name is that in the log?",
+        "Which locks are fought over?", "Who holds locks and does nothing?", "End a holder", "Which name is that in the log?",
     ]
 
 
@@ -105,6 +105,28 @@ def test_which_locks_are_held_longest(scene):
     rows = scene.ask("Which locks are held longest?")
     assert [row["name"] for row in rows] == ["job-nightly", "order-42"]
     assert rows[0]["at_most_for"] >= rows[1]["at_most_for"]
+    assert [row["level"] for row in rows] == ["session", "transaction"]
+    assert all(row["held_for"] == row["at_most_for"] for row in rows)
+
+
+def test_which_locks_are_held_longest_where_that_was_not_noted(scene, server):
+    with server.connect() as db:
+        db.execute("SELECT pg_advisory_lock(7)")
+        rows = scene.ask("Which locks are held longest?")
+        (row,) = [row for row in rows if row["key"] == 7]
+    assert row["held_for"] is None and row["at_most_for"].total_seconds() >= 0
+
+
+def test_which_locks_are_fought_over(scene, server):
+    scene.on_call.execute("SELECT advisory_lock_stats_reset()")
+    with server.connect() as other:
+        assert other.execute("SELECT try_lock_keys(ARRAY['job', 'nightly'])").fetchone() == (False,)
+        assert other.execute("SELECT try_lock_keys(%s, timeout => '20ms')", [ORDER]).fetchone() == (False,)
+    scene.on_call.execute("SELECT lock_keys(ARRAY['peace', 'and quiet'])")
+    order, job = scene.ask("Which locks are fought over?")
+    assert (order["first_part"], order["waits"], order["timeouts"], order["percent_waited"]) == ("order", 1, 1, 100)
+    assert order["average_ms"] == order["longest_ms"] > 0 and order["waiting"] > 0
+    assert (job["first_part"], job["refused"], job["waits"], job["average_ms"]) == ("job", 1, 0, None)
 
 
 def test_who_holds_locks_and_does_nothing(scene):

@@ -14,7 +14,9 @@
 use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::name::NamedKey;
+use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, LockMode, Mode, class};
+use crate::locks::outcome;
 use crate::locks::session_limit;
 use crate::locks::slots::search::{self, Verdict};
 use crate::locks::slots::waits::Ticket;
@@ -55,7 +57,10 @@ pub fn take(subject: &NamedKey<'_>, request: Request) -> Result<Option<Slot>, Er
         if lock.held_at_least(Mode::Shared) { Some(call.again()) } else { call.first_time()? };
     match slot {
         // A cancel that came meanwhile is served now, when the slot can still be given back.
-        Some(_) => check_for_interrupts(),
+        Some(_) => {
+            check_for_interrupts();
+            outcome::granted([*subject].into_iter());
+        }
         None => wake::forget(subject.key),
     }
     Ok(slot)
@@ -88,6 +93,8 @@ impl Slot {
     /// The caller will be told of it, and keeps it.
     pub fn keep(mut self) {
         session_limit::add(self.level, usize::from(self.is_new()));
+        let first = self.attempt == Attempt::Taken;
+        held_since::granted(self.lock.key(), Mode::Shared, self.level, first, self.waited);
         self.kept = true;
     }
 }
@@ -168,8 +175,15 @@ impl Call<'_> {
             return Ok(Some(slot));
         }
         match self.request.timeout {
-            Timeout::NoWait => Ok(None),
-            timeout => self.wait(Deadline::begin(timeout, session_lock_timeout())),
+            Timeout::NoWait => {
+                outcome::refused(self.subject);
+                Ok(None)
+            }
+            timeout => outcome::waited(
+                self.subject,
+                || self.wait(Deadline::begin(timeout, session_lock_timeout())),
+                |slot| matches!(slot, Ok(None)),
+            ),
         }
     }
 

@@ -3,8 +3,16 @@
 
 pub mod any_array;
 pub mod any_bytes;
+#[path = "../../../src/shared/holds.rs"]
+pub mod holds;
 #[path = "../../../src/shared/name_record.rs"]
 pub mod name_record;
+#[path = "../../../src/shared/statistics.rs"]
+pub mod statistics;
+#[path = "../../../src/shared/text.rs"]
+pub mod text;
+#[path = "../../../src/shared/version.rs"]
+pub mod version;
 
 #[path = "../../../src/keys/key.rs"]
 mod key;

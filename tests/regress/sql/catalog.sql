@@ -38,7 +38,7 @@ FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extname =
 SELECT superuser, trusted, relocatable, schema, requires
 FROM pg_available_extension_versions WHERE name = 'advisory_keys' AND installed;
 
--- Everybody may call what everybody may call in core.
+-- Everybody may call what everybody may call in core, and not what only superusers may do there.
 CREATE ROLE regress_ak_nobody;
 SELECT proname AS not_for_public FROM members WHERE NOT has_function_privilege('regress_ak_nobody', oid, 'EXECUTE');
 SET ROLE regress_ak_nobody;

@@ -6,10 +6,10 @@ SELECT name, setting, boot_val, vartype, context, min_val, max_val, enumvals
 FROM pg_settings
 WHERE name IN ('advisory_keys.session_locks', 'advisory_keys.show_keys', 'advisory_keys.max_keys_per_call',
                'advisory_keys.max_keys_per_session', 'advisory_keys.standby_locks', 'advisory_keys.warn_short_locks',
-               'advisory_keys.track_names')
+               'advisory_keys.track_names', 'advisory_keys.track_stats')
 ORDER BY name COLLATE "C";
 -- Its context depends on whether the library was preloaded.
-SELECT name, setting, vartype, min_val, max_val FROM pg_settings WHERE name = 'advisory_keys.max_names';
+SELECT name, setting, vartype, min_val, max_val FROM pg_settings WHERE name IN ('advisory_keys.max_names', 'advisory_keys.max_stats') ORDER BY name;
 SELECT count(*) AS undescribed FROM pg_settings WHERE name LIKE 'advisory\_keys.%' AND coalesce(short_desc, '') = '';
 
 -- A name that does not exist is an error, not a setting that nobody reads.
@@ -56,6 +56,7 @@ CREATE ROLE regress_ak_user;
 SET ROLE regress_ak_user;
 SET advisory_keys.session_locks = off;
 SET advisory_keys.show_keys = off;
+SET advisory_keys.track_stats = off;
 SET advisory_keys.max_keys_per_call = 2;
 RESET ROLE;
 GRANT SET ON PARAMETER advisory_keys.max_keys_per_call TO regress_ak_user;

@@ -18,6 +18,7 @@ mod report;
 mod server;
 mod session;
 mod slots;
+mod statistics;
 mod strangers;
 mod turn;
 
@@ -200,6 +201,7 @@ enum Part {
     SlotStorm,
     Claims,
     Acquire,
+    Statistics,
     RandomArguments,
     Faults,
     Pooler,
@@ -343,6 +345,7 @@ async fn part_of_a_round(
             let size = acquire::Size { clients: 16, calls: 4_000, strikes: 300, seed };
             acquire::storm(server, report, size).await?;
         }
+        Part::Statistics => statistics::add_up(server, report, 16, 250, seed).await?,
         Part::SlotKills => slots::kills::in_each_role(server, report).await?,
         Part::RandomArguments => fuzz::run(server, report, 10_000, seed).await?,
         Part::Faults => {
