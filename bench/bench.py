@@ -16,6 +16,7 @@ import time
 import psycopg
 
 from figures import medians, pgbench, row, seconds
+from leases import leases
 from slots import slots
 
 PORTABLE = pathlib.Path(__file__).parents[1] / "sql" / "portable.sql"
@@ -56,6 +57,7 @@ def main():
             *the_view(db, options.rounds),
             *the_statistics(db, options.rounds),
             *portable(db, options.rounds),
+            *leases(options.rounds),
         ]
     print_table(version, rows)
     if options.output:

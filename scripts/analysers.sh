@@ -27,10 +27,10 @@ check_metadata() {
 # Names in SQL that a stranger's object could take.
 check_names() {
   need_python_packages scripts/analysers/requirements.txt
-  "$PYTHON" -B "$ANALYSERS/spot.py" "$(install_script)" sql/advisory_keys--*--*.sql sql/portable.sql
+  "$PYTHON" -B "$ANALYSERS/spot.py" "$(install_script)" sql/advisory_keys--*--*.sql sql/portable.sql leases/advisory_leases--*.sql
 }
 
-# The PL/pgSQL functions of the portable edition, on the server that is running.
+# The PL/pgSQL functions of the portable edition and of leases, on the server that is running.
 check_plpgsql() {
   if ! is_debians_15; then
     say "plpgsql_check is there for Debian's Postgres 15 only: skipped"
@@ -39,5 +39,6 @@ check_plpgsql() {
   local psql=("$("$PG_CONFIG" --bindir)/psql" -Xq -v ON_ERROR_STOP=1)
   "${psql[@]}" -d postgres -c 'CREATE DATABASE plpgsql_check'
   "${psql[@]}" -d plpgsql_check -o /dev/null -f sql/portable.sql
+  "${psql[@]}" -d plpgsql_check -1 -f "$(leases_script)"
   "${psql[@]}" -d plpgsql_check -f "$ANALYSERS/plpgsql_check.sql"
 }

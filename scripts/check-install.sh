@@ -33,12 +33,12 @@ refused() {
 
 libraries=$("$PG_CONFIG" --pkglibdir)
 extensions=$("$PG_CONFIG" --sharedir)/extension
-scripts=(sql/advisory_keys--*.sql)
+texts=(advisory_keys.control sql/advisory_keys--*.sql leases/*)
+texts=("${texts[@]##*/}")
 touch "$work/before"
 umask 077
 "${install[@]}" install >/dev/null
-files | expect "make install" "755 $libraries/$(basename "$(built_library)")" "644 $extensions/advisory_keys.control" \
-  "${scripts[@]/#sql\//644 $extensions/}"
+files | expect "make install" "755 $libraries/$(basename "$(built_library)")" "${texts[@]/#/644 $extensions/}"
 find . -path ./.git -prune -o -newer "$work/before" -print | expect "what make install writes into the tree"
 
 touch "$root$extensions/another.control"

@@ -21,7 +21,7 @@ need_present() {
   say "building the extension for Postgres $1"
   quietly "upgrades-pg$1" build_extension
   mkdir "$PRESENT"
-  cp "$(built_library)" advisory_keys.control sql/advisory_keys--*.sql "$PRESENT/"
+  cp "$(built_library)" advisory_keys.control sql/advisory_keys--*.sql leases/advisory_leases* "$PRESENT/"
 }
 
 # check_upgrades MAJOR: the tests on this major.

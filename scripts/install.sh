@@ -1,6 +1,6 @@
 #!/bin/sh
-# Copies what build.sh made, and the SQL of this and of earlier versions, to where the Postgres of PG_CONFIG looks for
-# extensions, below DESTDIR; with "uninstall", removes these files there.
+# Copies what build.sh made, the SQL of this and of earlier versions, and the add-on for leases to where the Postgres of PG_CONFIG
+# looks for extensions, below DESTDIR; with "uninstall", removes these files there.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/pg_config.sh
@@ -8,10 +8,12 @@ cd "$(dirname "$0")/.."
 
 libraries=${DESTDIR:-}$("$PG_CONFIG" --pkglibdir)
 extensions=${DESTDIR:-}$("$PG_CONFIG" --sharedir)/extension
+command=${1:-}
+set -- advisory_keys.control sql/advisory_keys--*.sql leases/advisory_leases.control leases/advisory_leases--*.sql
 
-if [ "${1:-}" = uninstall ]; then
+if [ "$command" = uninstall ]; then
   rm -f "$libraries/${LIBRARY##*/}"
-  for file in advisory_keys.control sql/advisory_keys--*.sql; do
+  for file; do
     rm -f "$extensions/${file##*/}"
   done
   exit
@@ -24,5 +26,5 @@ install -d "$libraries" "$extensions"
 # In one step: a server that runs has the old one mapped, and another may start now.
 install -m 755 "$LIBRARY" "$libraries/${LIBRARY##*/}.new"
 mv -f "$libraries/${LIBRARY##*/}.new" "$libraries/${LIBRARY##*/}"
-install -m 644 advisory_keys.control sql/advisory_keys--*.sql "$extensions/"
-echo "installed advisory_keys into $libraries and $extensions"
+install -m 644 "$@" "$extensions/"
+echo "installed advisory_keys and advisory_leases into $libraries and $extensions"

@@ -59,7 +59,8 @@ set_up_check() {
   set_up
   need_rust_linters
   need_cargo_pgrx
-  local packages=(shellcheck binutils pgbouncer)
+  # Go for docs/examples.
+  local packages=(shellcheck binutils pgbouncer golang-go golang-github-jackc-pgx-v4-dev)
   # cargo pgrx test runs its server as another user by it.
   if is_root; then packages+=(sudo); fi
   # It is there for Debian's 15 only.

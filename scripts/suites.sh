@@ -26,9 +26,10 @@ run_pg_regress() {
     local psql=("$("$PG_CONFIG" --bindir)/psql" -Xq -v ON_ERROR_STOP=1)
     "${psql[@]}" -d postgres -c 'SET client_min_messages = warning' -c "DROP DATABASE IF EXISTS $database" -c "CREATE DATABASE $database"
     "${psql[@]}" -d "$database" -o /dev/null -1 -f "$PROJECT/sql/portable.sql"
+    "${psql[@]}" -d "$database" -1 -f "$(leases_script)"
     set -- --use-existing "$@"
   else
-    set -- --load-extension=advisory_keys "$@"
+    set -- --load-extension=advisory_keys --load-extension=advisory_leases "$@"
   fi
   # Before 16, expected files were looked for beside the input without being told.
   if [ "$(major_of "$PG_CONFIG")" -ge 16 ]; then set -- "--expecteddir=$out" "$@"; fi

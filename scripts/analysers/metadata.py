@@ -31,16 +31,22 @@ def found(pattern, name):
     return match[1] if match else "none"
 
 
+def leases_script():
+    return json.loads(text("META.json"))["provides"]["advisory_leases"]["file"]
+
+
 def check_versions():
     meta = json.loads(text("META.json"))
     version = found(r'^version = "(.*)"$', "Cargo.toml")
     versions = {
         "Cargo.lock": found(r'^name = "advisory_keys"\nversion = "(.*)"$', "Cargo.lock"),
         "META.json": meta["version"],
-        "META.json, provides": meta["provides"]["advisory_keys"]["version"],
+        **{f"META.json, {name}": extension["version"] for name, extension in meta["provides"].items()},
         "the head of sql/portable.sql": found(r"\A-- advisory_keys ([^ ,]+), portable edition", "sql/portable.sql"),
         "the top of CHANGELOG.md": found(r"^## (\S+)", "CHANGELOG.md"),
         "advisory_keys.control": found(r"^default_version = '(.*)'$", "advisory_keys.control"),
+        "advisory_leases.control": found(r"^default_version = '(.*)'$", "leases/advisory_leases.control"),
+        "the head of the script of advisory_leases": found(r"\A-- advisory_leases ([^ :]+):", leases_script()),
         "the top of debian/changelog": found(r"\A\S+ \((.+)-\d+\)", "debian/changelog"),
     }
     for place, other in versions.items():
@@ -51,21 +57,22 @@ def check_versions():
 
 def check_bundle(version):
     """META.json has what PGXN asks for, and says what is true of the tree."""
-    meta, script = json.loads(text("META.json")), f"sql/advisory_keys--{version}.sql"
+    meta = json.loads(text("META.json"))
+    scripts = {"advisory_keys": f"sql/advisory_keys--{version}.sql", "advisory_leases": f"leases/advisory_leases--{version}.sql"}
     for key in ("name", "abstract", "version", "maintainer", "license", "provides", "meta-spec"):
         if not meta.get(key):
             problems.append(f"META.json has no {key}, which PGXN asks for")
     facts = {
         "name": (meta["name"], found(r'^name = "(.*)"$', "Cargo.toml")),
         "license": (meta["license"], found(r'^license = "(.*)"$', "Cargo.toml").lower()),
-        "extensions": (list(meta["provides"]), [path.stem for path in PROJECT.glob("*.control")]),
-        "file": (meta["provides"]["advisory_keys"]["file"], script),
+        "extensions": (set(meta["provides"]), {path.stem for folder in (PROJECT, PROJECT / "leases") for path in folder.glob("*.control")}),
+        "files": ({name: extension["file"] for name, extension in meta["provides"].items()}, scripts),
         "least PostgreSQL": (meta["prereqs"]["runtime"]["requires"]["PostgreSQL"], found(r'^pg(\d+) = ', "Cargo.toml") + ".0.0"),
     }
     for fact, (said, true) in facts.items():
         if said != true:
             problems.append(f"the {fact} of META.json is {said}, and should be {true}")
-    for file in (script, meta["provides"]["advisory_keys"]["docfile"]):
+    for file in (*scripts.values(), *(extension["docfile"] for extension in meta["provides"].values())):
         if not (PROJECT / file).is_file():
             problems.append(f"META.json names {file}, which is not there")
 

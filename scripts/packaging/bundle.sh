@@ -13,14 +13,15 @@ check_bundle() {
   for part in "$bin" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
     mkdir -p "$folder${part%/*}"
     cp -r "$part" "$folder${part%/*}/"
-    rm -f "$folder$part"/{,extension/}advisory_keys*
+    rm -f "$folder$part"/{,extension/}advisory_*
   done
   # The crates that make has built already are taken from there.
   CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PROJECT/target} DESTDIR=$folder quietly package-pgxn \
     "$(dirname "$PYTHON")/pgxn" install --nosudo --make make --pg_config "$PG_CONFIG" "$PACKAGES/$NAME-$VERSION.zip"
   PG_CONFIG=$folder$bin/pg_config
   start_server "$folder/server"
-  [ "$("$folder$bin/psql" -XAtq -c 'CREATE EXTENSION advisory_keys' -c "SELECT holds_keys(ARRAY['bundle'])")" = f ] ||
-    die "the extension of the bundle does not work"
+  [ "$("$folder$bin/psql" -XAtq -c 'CREATE EXTENSION advisory_keys' -c "SELECT holds_keys(ARRAY['bundle'])" \
+    -c 'CREATE EXTENSION advisory_leases' -c "SELECT advisory_leases.holds_lease_key(ARRAY['bundle'], 1)" | xargs)" = "f f" ] ||
+    die "the extensions of the bundle do not work"
   stop_server "$folder/server"
 }

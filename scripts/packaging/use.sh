@@ -60,10 +60,13 @@ use() {
   expect t "$(answer second)"
   close first
   close second
+  sql -c 'CREATE EXTENSION advisory_leases'
+  expect t "$(sql -c "SELECT advisory_leases.try_lease_key(ARRAY['job'], '1h') > 0")"
+  expect '' "$(sql -c "SELECT advisory_leases.try_lease_key(ARRAY['job'], '1h')")"
 }
 
 # What is there of it.
-left() { find / -xdev \( -path /packages -o -path /proc \) -prune -o -iname '*advisory?keys*' -print; }
+left() { find / -xdev \( -path /packages -o -path /proc \) -prune -o -iname '*advisory?[kl]e*' -print; }
 
 package=postgresql-$major-advisory-keys
 new=$(echo /packages/"$package"_*.deb)
@@ -108,7 +111,7 @@ for file in "${files[@]}"; do [ ! -e "$file" ] || die "$file is still there"; do
 expect '' "$(left)"
 expect '' "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)"
 expect 1 "$(sql -c 'SELECT 1')"
-sql -c 'DROP EXTENSION advisory_keys'
+sql -c 'DROP EXTENSION advisory_keys, advisory_leases'
 preload DEFAULT
 server restart
 expect 1 "$(sql -c 'SELECT 1')"

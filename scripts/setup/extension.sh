@@ -19,5 +19,8 @@ install_extension() {
 # The library that build_extension made.
 built_library() { echo "${CARGO_TARGET_DIR:-$PROJECT/target}/pg$(major_of "$PG_CONFIG")/advisory_keys.so"; }
 
-# The install script of the version under development.
-install_script() { echo "sql/advisory_keys--$(sed -n "s/^default_version = '\(.*\)'$/\1/p" "$PROJECT/advisory_keys.control").sql"; }
+# The install script of the version under development, and that of the add-on for leases.
+install_script() { echo "sql/advisory_keys--$(default_version advisory_keys.control).sql"; }
+leases_script() { echo "$PROJECT/leases/advisory_leases--$(default_version leases/advisory_leases.control).sql"; }
+
+default_version() { sed -n "s/^default_version = '\(.*\)'$/\1/p" "$PROJECT/$1"; }

@@ -21,7 +21,7 @@ CONFIG = """\
 unix_socket_dir = {folder}
 listen_port = 6432
 auth_type = any
-pool_mode = transaction
+pool_mode = {pool_mode}
 max_client_conn = 100
 default_pool_size = {pool_size}
 """
@@ -30,14 +30,14 @@ default_pool_size = {pool_size}
 class Pooler:
     """A pgbouncer on a Unix socket, before the server under test."""
 
-    def __init__(self, database, pool_size, user=None):
+    def __init__(self, database, pool_size, user=None, pool_mode="transaction"):
         self._database = database
         self._folder = tempfile.mkdtemp(prefix="advisory_keys-pooler.")
         path = os.path.join(self._folder, "pgbouncer.ini")
         with open(path, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(
                 host=os.environ["PGHOST"], port=os.environ.get("PGPORT", "5432"),
-                user=user or os.environ["PGUSER"], folder=self._folder, pool_size=pool_size))
+                user=user or os.environ["PGUSER"], folder=self._folder, pool_size=pool_size, pool_mode=pool_mode))
         command = [PGBOUNCER, "-q", path]
         if os.getuid() == 0:  # pgbouncer refuses to run as root
             subprocess.run(["chown", "-R", "postgres", self._folder], check=True)

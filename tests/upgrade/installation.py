@@ -7,7 +7,7 @@ import subprocess
 
 
 class Installation:
-    """A copy of the Postgres of a pg_config, without the extension. Its programs find its files from where they are themselves, and so, if it
+    """A copy of the Postgres of a pg_config, without the extensions. Its programs find its files from where they are themselves, and so, if it
     was made that way, the libraries beside it: the copy has the place in the folder that the original has in the file system, among links to
     what surrounds that."""
 
@@ -18,7 +18,7 @@ class Installation:
         ]
         copies = [folder / original.relative_to("/") for original in originals]
         for original, copy in zip(originals, copies):
-            shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns("advisory_keys*", "bitcode", "pgxs"))
+            shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns("advisory_*", "bitcode", "pgxs"))
         for surrounding in pathlib.Path(os.path.commonpath(originals)).parents:
             for file in surrounding.iterdir():
                 link = folder / file.relative_to("/")
@@ -28,9 +28,9 @@ class Installation:
         self._extension = share / "extension"
 
     def clear(self):
-        """Removes all versions of the extension."""
+        """Removes all versions of the extensions."""
         for folder in (self._libraries, self._extension):
-            for file in folder.glob("advisory_keys*"):
+            for file in folder.glob("advisory_*"):
                 file.unlink()
 
     def put(self, files):
