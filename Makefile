@@ -36,6 +36,9 @@ schema:
 check-clients:
 	@scripts/check-clients.sh
 
+check-citus:
+	@scripts/check-citus.sh
+
 check-upgrades:
 	@scripts/check-upgrades.sh
 
@@ -72,4 +75,4 @@ clean:
 # Each does one thing after the other; make all install with -j would install what was there before.
 .NOTPARALLEL:
 
-.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-upgrades torture mutants picture picture-waits miri fuzz bench package package-check clean
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-citus check-upgrades torture mutants picture picture-waits miri fuzz bench package package-check clean
