@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from pages import ALL_PAGES, ROOT, RUN_PAGES, read_page
-from scene import PORTABLE, install, install_portable, scratch_database
+from scene import PORTABLE, install, install_portable, pid_of, scratch_database
 from server import default_bindir
-from transcript import Transcript, shows, statements
+from transcript import Transcript, shows, statements, wait_until_gone
 
 PAGES = {path: read_page(path) for path in ALL_PAGES}
 RUN = {"sql", "sh", "python"}
@@ -107,7 +107,9 @@ class Reader:
             somebody.execute(block.markers["somebody"])
         self._run(block.language, block.text, block.output and block.output.text)
         if "somebody" in block.markers:
+            pid = pid_of(somebody)
             somebody.close()
+            wait_until_gone(self._db, pid)
 
     def _run(self, language, text, output=None):
         getattr(self, f"_run_{language}")(text, output)

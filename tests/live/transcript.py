@@ -83,6 +83,12 @@ def shows(shown, printed):
     return pattern_of(shown).fullmatch("\n".join(lines_of(printed)[-count:])) is not None
 
 
+def wait_until_gone(observer, pid):
+    """Until the server has noticed that a client has left."""
+    wait_until(
+        lambda: not observer.execute("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)", [pid]).fetchone()[0], f"backend {pid} ends")
+
+
 class Psql:
     """A session."""
 
@@ -188,10 +194,9 @@ class Transcript:
         if output is not None:
             assert shows(output, printed), f"printed was:\n{printed}\nand not:\n{output}"
 
-    def end(self, name):
-        if name in self._sessions:
-            self._sessions.pop(name).close()
-
     def close(self):
-        for name in list(self._sessions):
-            self.end(name)
+        """Ends all sessions; when it returns, their locks are gone."""
+        for session in self._sessions.values():
+            session.close()
+            wait_until_gone(self._observer, session.pid)
+        self._sessions.clear()
