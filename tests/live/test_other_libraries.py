@@ -16,6 +16,7 @@ pytestmark = native_only("these queries use neither edition")
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "from-another-library.md").read_text(encoding="utf-8")
 SECTIONS = (section.partition("\n") for section in PAGE.split("\n## ")[1:])
+BOTH_LOCKS = re.search(r"```sql\n(.+?)```", PAGE, re.DOTALL)[1]
 QUERIES = {title: re.search(r"```sql\n(.+?)```", text, re.DOTALL)[1] for title, _, text in SECTIONS}
 NAMES = [
     "my-lock", "", "x", "häuser 日本 🔒", "a much longer name, over one block of the hash functions, to be sure of them all",
@@ -94,6 +95,15 @@ def db(connect, functions):
     db = connect(autocommit=False)
     db.execute(functions)
     return db
+
+
+def test_old_and_new_code_exclude_each_other(connect):
+    new, old = connect(), connect()
+    for statement in re.sub(r"--.*", "", BOTH_LOCKS.replace("COMMIT;", "")).split(";"):
+        if statement.strip():
+            new.execute(statement)
+    assert old.execute("SELECT pg_try_advisory_xact_lock(hashtext('report-daily'))").fetchone() == (False,)
+    assert old.execute("SELECT try_lock_keys('{report,daily}')").fetchone() == (False,)
 
 
 def test_every_query_of_the_page_is_tested():

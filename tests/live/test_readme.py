@@ -1,4 +1,4 @@
-"""What README.md shows and says, run as it stands there."""
+"""What README.md, and the pages that grew out of it, show and say, run as it stands there."""
 
 import os
 import pathlib
@@ -12,8 +12,10 @@ import pytest
 from scene import Background, native_only, pid_of, scratch_database, wait_until, wait_until_waiting
 from server import Server
 
-PAGE = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+ROOT = pathlib.Path(__file__).parents[2]
+BLOCKS = [
+    block for page in ("README.md", "docs/install.md", "docs/tasks.md")
+    for block in re.findall(r"```sql\n(.+?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)]
 
 
 def block_with(text):
@@ -40,7 +42,7 @@ def test_the_first_lines(connect):
 
     run(first, statements(one_session))
     *at_once, (waits, comment) = statements(other_session)
-    assert len(at_once) == 2 and comment == "waits in line: true as soon as the first one commits, false after 5 s"
+    assert len(at_once) == 2 and comment == "waits in line: true, as soon as the first one commits; else false, after 5 s"
     run(second, at_once)
     call = Background(second, waits)
     wait_until_waiting(first, pid_of(second))
@@ -120,12 +122,13 @@ def test_the_trigger_and_logical_replication():
 # A leader at session level.
 
 LEADER = ["worker", "importer"]
+HEARTBEAT = re.search(r"## A leader\n.+?```sql\n(.+?)```", (ROOT / "docs" / "levels.md").read_text(encoding="utf-8"), re.DOTALL)[1]
 
 
 def test_a_leader_asks_whether_it_still_leads(connect):
     leader, other = connect(), connect()
     lock, unlock, release = [statement for statement, _ in statements(block_with("-- many transactions later"))]
-    heartbeat = block_with("SELECT holds_keys(")
+    heartbeat = HEARTBEAT
     leader.execute(lock)
     for _ in range(3):
         assert leader.execute(heartbeat).fetchone() == (True,)

@@ -1,4 +1,4 @@
-"""The SQL of SECURITY.md, run as it stands there."""
+"""The SQL of docs/hardening.md, run as it stands there, by and for real roles."""
 
 import pathlib
 import re
@@ -7,10 +7,10 @@ import uuid
 import psycopg
 import pytest
 
-from scene import PORTABLE, install_portable, native_only, scratch_database
+from scene import PORTABLE, connections, install_portable, native_only, scratch_database
 
-PAGE = (pathlib.Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
-OURS, CORES = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "hardening.md").read_text(encoding="utf-8")
+OURS, CORES, BOUNDS, POOLED = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
 
 LOCK = "SELECT locks.lock_keys('{a}', timeout => '1s')"
 
@@ -48,7 +48,7 @@ def executable(sessions, role, schema, pattern):
 
 
 def run(sessions, sql):
-    sessions["superuser"].execute(re.sub(r"\bTO app\b", f"TO {sessions['app'].info.user}", sql))
+    sessions["superuser"].execute(re.sub(r"\b(TO|ROLE) app\b", rf"\1 {sessions['app'].info.user}", sql))
 
 
 @native_only("of the portable edition no extension says what belongs to it")
@@ -94,6 +94,38 @@ def test_the_portable_edition_needs_what_core_grants(sessions):
         sessions["app"].execute(LOCK)
     run(sessions, CORES.replace("REVOKE", "GRANT").replace("FROM PUBLIC", "TO app"))
     sessions["app"].execute(LOCK)
+
+
+def test_a_role_is_bounded(connect, sessions):
+    run(sessions, BOUNDS)
+    user, database = sessions["app"].info.user, sessions["app"].info.dbname
+    holder, bounded = sessions["superuser"], connect(dbname=database, user=user)
+    names = "SELECT locks.lock_keys(array_agg(ARRAY['row', i::text])) FROM generate_series(1, %s) AS i"
+    bounded.execute("BEGIN")
+    bounded.execute(names, [100])
+    if not PORTABLE:
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+            bounded.execute("SELECT locks.lock_keys('{one,more}')")
+    bounded.execute("ROLLBACK")
+
+    holder.execute("SELECT locks.lock_keys('{a}', session => true)")
+    bounded.execute("SET lock_timeout = '10ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        bounded.execute("SELECT locks.lock_keys('{a}')")
+    bounded.execute("SET idle_in_transaction_session_timeout = '10ms'; BEGIN; SELECT locks.lock_keys('{b}')")
+    assert holder.execute("SELECT locks.try_lock_keys('{b}', timeout => '10s')").fetchone() == (True,)
+
+    with connections(lambda: connect(dbname=database, user=user)) as another, pytest.raises(psycopg.OperationalError, match="too many connections"):
+        for _ in range(21):
+            another()
+
+
+def test_a_pooled_role_locks_in_transactions_only(sessions):
+    run(sessions, CORES)
+    run(sessions, POOLED)
+    sessions["app"].execute("SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(1)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sessions["app"].execute("SELECT pg_advisory_lock(1)")
 
 
 def test_no_function_runs_with_anothers_privileges(sessions):
