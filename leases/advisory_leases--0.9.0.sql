@@ -122,16 +122,17 @@ BEGIN
   RETURN number * 17592186044416 + floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 END $$;
 
--- Removes those of the next keys whose lease has ended, and had begun an hour ago or more: within an hour the clock may go back,
+-- Removes those of the next keys whose lease, of a role whose rights the caller has, has ended, and had begun an hour ago or more: within an hour the clock may go back,
 -- and the next token of the name is greater nevertheless. Keys are hashes, so the next ones are as good as any. It looks no further than
--- a 16th of them, since rows of others that are not committed do not count for the limit.
-CREATE FUNCTION advisory_leases._clean_up(beside bigint, fresh bigint) RETURNS void
+-- a 16th of them, since rows of others that are not committed do not count for the limit. Until the caller's transaction ends, nobody can take
+-- those names, which is why strangers' are left alone.
+CREATE FUNCTION advisory_leases._clean_up(beside bigint, fresh bigint, me regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off AS $$
 DECLARE
   ended CONSTANT bigint[] := ARRAY(
     SELECT n.key FROM (
-      SELECT l.key, l.token, l.expires_at FROM advisory_leases.lease AS l WHERE l.key > beside AND l.key <= beside | 1152921504606846975 ORDER BY l.key LIMIT 64) AS n
-    WHERE n.expires_at < clock_timestamp() AND n.token < fresh - 3600000);
+      SELECT l.key, l.token, l.role, l.expires_at FROM advisory_leases.lease AS l WHERE l.key > beside AND l.key <= beside | 1152921504606846975 ORDER BY l.key LIMIT 64) AS n
+    WHERE n.expires_at < clock_timestamp() AND n.token < fresh - 3600000 AND pg_has_role(me, n.role, 'USAGE'));
   removed bigint;
 BEGIN
   DELETE FROM advisory_leases.lease AS l WHERE l.key = ANY (ARRAY(
@@ -193,10 +194,9 @@ BEGIN
   IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
     PERFORM set_config('synchronous_commit', 'on', true);
   END IF;
-  -- Now and then; not in a transaction block, which would keep those names from others until it ends. In stricter isolation it would be a
-  -- serialization failure that another has just taken one of them.
-  IF is_new AND mod(k, 16) = 0 AND now() = statement_timestamp() AND current_setting('transaction_isolation') = 'read committed' THEN
-    PERFORM advisory_leases._clean_up(k, fresh);
+  -- Now and then. In stricter isolation it would be a serialization failure that another has just taken one of those names.
+  IF is_new AND mod(k, 16) = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
+    PERFORM advisory_leases._clean_up(k, fresh, me);
   END IF;
   RETURN fresh;
 END $$;

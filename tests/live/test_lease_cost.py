@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from leases import connect, fence, holds, install_both, name, release, renew, take, wait_until_expired  # noqa: F401
-from scene import Background, name_key, pid_of, scratch_database, wait_until_waiting
+from scene import connections, name_key, scratch_database
 
 NAMES = 200
 
@@ -127,13 +127,18 @@ def test_what_is_leased_or_was_so_within_the_hour_is_not_cleaned_up(crowd):
     assert old_rows(crowd) == OLD[1:4]
 
 
-@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
-def test_in_a_transaction_block_nothing_is_cleaned_up(crowd, isolation):
-    """Others could not have those names until it ends."""
-    crowd.execute(f"BEGIN ISOLATION LEVEL {isolation}")
-    assert take(crowd, CLEANING)
-    crowd.execute("COMMIT")
-    assert old_rows(crowd) == OLD
+def test_only_names_of_roles_whose_rights_one_has_are_cleaned_up(crowd, connect):
+    """Others could not have them until the transaction ends."""
+    crowd.execute("CREATE ROLE regress_stranger LOGIN; CREATE ROLE regress_other")
+    try:
+        with connections(connect) as open_one:
+            stranger = open_one(user="regress_stranger")
+            change(crowd, OLD[7], "role = 'regress_stranger'")
+            change(crowd, OLD[8], "role = 'regress_other'")
+            assert take(stranger, CLEANING)
+            assert old_rows(crowd) == OLD[:7] + OLD[8:]
+    finally:
+        crowd.execute("DROP ROLE regress_stranger; DROP ROLE regress_other")
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
@@ -160,14 +165,11 @@ def test_a_fence_that_is_left_open_keeps_its_own_row_and_delays_nobody(crowd, co
 
 
 def test_names_that_are_being_cleaned_up_are_refused_and_soon_free(crowd, connect):
-    """By a statement that goes on after its call."""
-    other, observer = connect(), connect()
-    observer.execute("SELECT pg_advisory_lock(4711)")
-    call = Background(crowd, "SELECT advisory_leases.try_lease_key(%s, '1 hour') IS NOT NULL AND pg_advisory_lock(4711)::text = ''", [CLEANING])
-    wait_until_waiting(observer, pid_of(crowd))
+    other = connect()
+    crowd.execute("BEGIN")
+    assert take(crowd, CLEANING)
     assert take(other, OLD[7]) is None
-    observer.execute("SELECT pg_advisory_unlock(4711)")
-    assert call.result() is True
+    crowd.execute("COMMIT")
     assert take(other, OLD[7])
 
 

@@ -166,7 +166,7 @@ def test_keys_are_the_golden_ones(connect):
     for parts, key in zip(names, keys):
         with db.transaction(force_rollback=True):
             assert take(db, parts)
-            assert db.execute("SELECT key, name FROM advisory_leases.leases WHERE key = advisory_key(%s)", [parts]).fetchone() == (key, "-".join(parts))
+            assert db.execute("SELECT key, name FROM advisory_leases.leases WHERE key = advisory_key(%s)", [parts]).fetchone() == (key, "-".join(parts)[:1000])
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
