@@ -8,7 +8,18 @@ import tempfile
 
 import psycopg
 
-from scene import install, wait_until
+from scene import MAJOR, install, wait_until
+
+
+MODES = ["preloaded", "on demand"] if MAJOR >= 17 else ["preloaded"]
+"""How the library gets its shared memory."""
+
+
+def with_shared_memory(mode, **settings):
+    """A server, in one of these modes."""
+    if mode == "preloaded":
+        settings["shared_preload_libraries"] = "advisory_keys"
+    return Server(**settings)
 
 
 def default_bindir():

@@ -5,17 +5,14 @@ import uuid
 import pytest
 
 from scene import MAJOR, Background, connections, name_key, native_only, pid_of, wait_until_waiting
-from server import Server
+from server import MODES, with_shared_memory
 
 pytestmark = native_only("it needs shared memory")
-
-MODES = ["preloaded", "on demand"] if MAJOR >= 17 else ["preloaded"]
 
 
 @pytest.fixture(scope="module", params=MODES)
 def server(request):
-    preload = {"shared_preload_libraries": "advisory_keys"} if request.param == "preloaded" else {}
-    server = Server(max_prepared_transactions="5", **preload)
+    server = with_shared_memory(request.param, max_prepared_transactions="5")
     yield server
     server.remove()
 

@@ -1,7 +1,5 @@
 """The names in `advisory_locks`: what is recorded, for how long, and who sees it."""
 
-import os
-import re
 import threading
 import uuid
 
@@ -11,7 +9,7 @@ import pytest
 from scene import (
     MAJOR, Background, connections, name_key, native_only, pid_of, scratch_database, wait_until, wait_until_waiting,
 )
-from server import Server
+from server import MODES, Server, with_shared_memory
 
 # Which may say 15.20 or 19rc1.
 pytestmark = native_only("names need shared memory")
@@ -19,25 +17,16 @@ pytestmark = native_only("names need shared memory")
 SMALL = 64
 """Names that the record of the small server has room for."""
 
-MODES = ["preloaded", "on demand"] if MAJOR >= 17 else ["preloaded"]
-
-
-def start(mode, **settings):
-    if mode == "preloaded":
-        settings["shared_preload_libraries"] = "advisory_keys"
-    return Server(**settings)
-
-
 @pytest.fixture(scope="module", params=MODES)
 def server(request):
-    server = start(request.param, max_prepared_transactions="5", log_min_messages="log")
+    server = with_shared_memory(request.param, max_prepared_transactions="5", log_min_messages="log")
     yield server
     server.remove()
 
 
 @pytest.fixture(scope="module", params=MODES)
 def small_server(request):
-    server = start(request.param, **{"advisory_keys.max_names": str(SMALL)})
+    server = with_shared_memory(request.param, **{"advisory_keys.max_names": str(SMALL)})
     yield server
     server.remove()
 
@@ -304,7 +293,7 @@ def test_a_line_for_the_log_is_not_sent_to_clients(server, connect):
 
 def test_false_lines_are_not_logged_when_names_push_each_other_out(server):
     """Each name is always split in the same way, so there is nothing to tell."""
-    tiny = start(MODES[0], **{"advisory_keys.max_names": "1", "log_min_messages": "log"})
+    tiny = with_shared_memory(MODES[0], **{"advisory_keys.max_names": "1", "log_min_messages": "log"})
     try:
         stop = threading.Event()
 

@@ -9,7 +9,7 @@ import pytest
 from scene import (
     MAJOR, Background, answer, connections, native_only, pid_of, scratch_database, stopped, wait_until, wait_until_waiting,
 )
-from server import Server
+from server import MODES, Server, with_shared_memory
 from slots import wait_until_queued
 
 pytestmark = native_only("statistics need shared memory")
@@ -17,27 +17,19 @@ pytestmark = native_only("statistics need shared memory")
 SMALL = 16
 """First parts that the statistics of the small server have room for."""
 
-MODES = ["preloaded", "on demand"] if MAJOR >= 17 else ["preloaded"]
-
 COUNTS = ["locks", "refused", "waits", "timeouts", "deadlocks", "cancels"]
-
-
-def start(mode, **settings):
-    if mode == "preloaded":
-        settings["shared_preload_libraries"] = "advisory_keys"
-    return Server(**settings)
 
 
 @pytest.fixture(scope="module", params=MODES)
 def server(request):
-    server = start(request.param, deadlock_timeout="20ms", max_prepared_transactions="5")
+    server = with_shared_memory(request.param, deadlock_timeout="20ms", max_prepared_transactions="5")
     yield server
     server.remove()
 
 
 @pytest.fixture(scope="module", params=MODES)
 def small_server(request):
-    server = start(request.param, **{"advisory_keys.max_stats": str(SMALL)})
+    server = with_shared_memory(request.param, **{"advisory_keys.max_stats": str(SMALL)})
     yield server
     server.remove()
 
