@@ -93,7 +93,7 @@ mod tests {
     fn what_was_written_meanwhile_is_not_read() {
         let version = Version(AtomicU32::new(2));
         assert_eq!(version.read(|| version.write(|| ())), None);
-        assert_eq!(version.read(|| Some(version.write_own(|| ()))), None);
+        assert_eq!(version.read(|| Some(version.write_own(|| 7))), None);
     }
 
     #[test]

@@ -7,9 +7,18 @@ import subprocess
 
 import pytest
 
-from scene import PORTABLE, native_only
+from scene import PORTABLE, native_only, scratch_database
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def database():
+    """One without the functions of other tests, which in the portable edition look like ours."""
+    with scratch_database("reference") as name:
+        yield name
+
+
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 SECTIONS = {title: text for title, _, text in (section.partition("\n") for section in PAGE.split("\n## ")[1:])}
 
