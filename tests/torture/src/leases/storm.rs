@@ -9,7 +9,7 @@ use crate::leases::world::{HOT, TTL_MS, Way, World};
 use crate::load::quiet;
 use crate::pooler::Pooler;
 use crate::report::Report;
-use crate::server::{Server, configure, truth};
+use crate::server::{Server, configure, patiently, truth};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -118,11 +118,16 @@ async fn kill_a_backend(server: &Server) -> Result<()> {
 /// What was kept before is still there, as it was. Returns how many are not, which nobody keeps from then on.
 pub async fn lost(server: &Server, world: &World) -> Result<Vec<String>> {
     let kept = world.kept();
-    let (admin, _) = server.connect_patiently().await?;
     const THERE: &str =
         "SELECT name, token FROM advisory_leases.leases WHERE NOT expired AND name LIKE 'kept-%'";
+    // The server may notice only now that one of its processes was killed, and end this connection too.
+    let rows = patiently(async || {
+        let (admin, _) = server.connect_patiently().await?;
+        Ok(admin.query(THERE, &[]).await?)
+    })
+    .await?;
     let there: std::collections::HashMap<String, i64> =
-        admin.query(THERE, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut lost = vec![];
     for (name, token) in kept {
         let shown = name.trim_matches(['{', '}']).replace(',', "-");
