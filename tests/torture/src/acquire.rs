@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{PATIENCE, Server, await_waiting, becomes_true};
-use crate::session::{is_cancel, is_lost, state};
+use crate::session::{self, is_cancel, is_lost, state};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -172,13 +172,11 @@ fn nesting(random: &mut StdRng) -> String {
     NESTINGS[random.random_range(0..NESTINGS.len())].replace("{}", &wait)
 }
 
+/// As [`session::must`]; whose connection is lost need not.
 async fn must(client: &Client, statement: &str) -> Result<(), Error> {
-    loop {
-        match client.batch_execute(statement).await {
-            Err(error) if is_cancel(&error) => {}
-            Err(error) if is_lost(&error) => return Ok(()),
-            other => return other,
-        }
+    match session::must(client, statement).await {
+        Err(error) if is_lost(&error) => Ok(()),
+        other => other,
     }
 }
 

@@ -185,12 +185,7 @@ impl Session {
 
     /// Runs a statement that must not fail but by a cancel, until it runs.
     pub async fn must(&self, statement: &str) -> Result<(), Error> {
-        loop {
-            match self.client.batch_execute(statement).await {
-                Err(error) if is_cancel(&error) => {}
-                other => return other,
-            }
-        }
+        must(&self.client, statement).await
     }
 
     /// Check (c): what is held is what the answers so far say.
@@ -205,6 +200,16 @@ impl Session {
             )
         });
         Ok(())
+    }
+}
+
+/// Runs a statement that must not fail but by a cancel, until it runs.
+pub async fn must(client: &Client, statement: &str) -> Result<(), Error> {
+    loop {
+        match client.batch_execute(statement).await {
+            Err(error) if is_cancel(&error) => {}
+            other => return other,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, truth};
-use crate::session::{is_cancel, state};
+use crate::session::{is_cancel, must, state};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -154,16 +154,6 @@ async fn client(
         client.batch_execute("SELECT pg_advisory_unlock_all()").await?;
     }
     Ok(told)
-}
-
-/// Runs a statement, which a cancel that comes late may hit, until it runs.
-async fn must(client: &Client, statement: &str) -> Result<(), Error> {
-    loop {
-        match client.batch_execute(statement).await {
-            Err(error) if is_cancel(&error) => {}
-            other => return other,
-        }
-    }
 }
 
 async fn lock(client: &Client, name: &str, patience: Patience, ms: u32) -> Result<bool, Error> {
