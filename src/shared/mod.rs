@@ -9,7 +9,8 @@
 //!
 //! # The protocols
 //!
-//! Nothing can fail here, and nobody waits for more than a moment: who does not get to write in time leaves. All fields are atomics, and there are two ways to write them:
+//! Nothing can fail here, and nobody waits for more than a moment: who does not get to write in time leaves. All fields
+//! are atomics, and there are two ways to write them:
 //!
 //! - **Together.** What belongs to one another has a [`version::Version`]: odd while a backend writes.
 //!   - Writing: make the version odd by compare-and-swap, write, make it the next even number. Who loses the race

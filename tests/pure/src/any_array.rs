@@ -2,8 +2,8 @@
 //! keys that the definition says.
 
 use crate::in_memory;
-use crate::key::KeyHasher;
-use crate::text_array::{Invalid, MAX_ALIGN, TextArray};
+use crate::keys::key::KeyHasher;
+use crate::keys::text_array::{Invalid, MAX_ALIGN, TextArray};
 use arbitrary::Arbitrary;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;

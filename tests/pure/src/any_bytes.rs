@@ -1,7 +1,7 @@
 //! Any bytes as the body of an array: [`TextArray`] finds what a plain reader by offsets finds.
 
 use crate::in_memory;
-use crate::text_array::{Invalid, TextArray};
+use crate::keys::text_array::{Invalid, TextArray};
 
 /// Fails unless both readers agree, on every part and on the place where they stop.
 pub fn check(body: &[u8]) {

@@ -3,21 +3,21 @@
 
 pub mod any_array;
 pub mod any_bytes;
-#[path = "../../../src/shared/holds.rs"]
-pub mod holds;
-#[path = "../../../src/shared/name_record.rs"]
-pub mod name_record;
-#[path = "../../../src/shared/statistics.rs"]
-pub mod statistics;
-#[path = "../../../src/shared/text.rs"]
-pub mod text;
-#[path = "../../../src/shared/version.rs"]
-pub mod version;
 
-#[path = "../../../src/keys/key.rs"]
-mod key;
-#[path = "../../../src/keys/text_array.rs"]
-mod text_array;
+#[path = "../../../src/shared"]
+pub mod shared {
+    pub mod holds;
+    pub mod name_record;
+    pub mod statistics;
+    pub mod text;
+    pub mod version;
+}
+
+#[path = "../../../src/keys"]
+mod keys {
+    pub mod key;
+    pub mod text_array;
+}
 
 /// Calls `check` with the body where Postgres can have it: behind a length word of 4 bytes, or of 1,
 /// which leaves it unaligned. The allocation ends with the body, so that a sanitizer notices a read
