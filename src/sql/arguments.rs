@@ -2,18 +2,20 @@
 
 use crate::backend;
 use crate::error::Error;
-use crate::keys::keyset::KeySet;
+use crate::keys::keyset::{KeySet, key_of_row};
+use crate::keys::name::NamedKey;
 use crate::keys::text_array::TextArray;
 use crate::locks::all_or_none::Request;
 use crate::locks::claim::Claim;
 use crate::locks::lock::{Level, Mode};
+use crate::locks::slots::take;
 use crate::locks::timeout::Timeout;
 use crate::settings::{self, SessionLocks};
 use crate::sql::call::Call;
 use crate::sql::text_array_arg::TextArrayArg;
 use pgrx::datum::Interval;
 
-/// The arguments of the lock functions, checked.
+/// Those of the functions that lock keys: the keys, and how to lock them.
 #[inline]
 pub fn lock_arguments<'a>(
     keys: Option<TextArrayArg<'a>>,
@@ -32,7 +34,7 @@ pub fn lock_arguments<'a>(
     Ok((KeySet::new(array)?, Request { mode, level, timeout }))
 }
 
-/// The arguments of `claim_keys`, checked: the candidates, and what to do with them.
+/// Those of `claim_keys`: the candidates, and what to do with them.
 pub fn claim_arguments<'a>(
     keys: Option<TextArrayArg<'a>>,
     wanted: Option<i32>,
@@ -42,9 +44,7 @@ pub fn claim_arguments<'a>(
 ) -> Result<(TextArray<'a>, Claim), Error> {
     refuse_parallel_worker()?;
     let candidates = text_array("keys", keys, call)?;
-    let wanted = wanted.ok_or(Error::NullArgument("wanted"))?;
-    let wanted = usize::try_from(wanted).ok().filter(|&wanted| wanted > 0);
-    let wanted = wanted.ok_or(Error::TooFewWanted)?;
+    let wanted = at_least_one("wanted", wanted, Error::TooFewWanted)?;
     let mode = mode(shared)?;
     let level = level(session)?;
     refuse_standby()?;
@@ -54,9 +54,25 @@ pub fn claim_arguments<'a>(
     Ok((candidates, Claim { wanted, mode, level }))
 }
 
-/// How long to lock, and how long to wait for that, checked; and whether locks may be taken here at all.
+/// Those of the functions that take a slot: the name, and how to take it.
+#[inline]
+pub fn slot_arguments<'a>(
+    function: &'static str,
+    key: Option<TextArrayArg<'a>>,
+    slots: Option<i32>,
+    timeout: Option<Interval>,
+    session: Option<bool>,
+    call: Call<'_>,
+) -> Result<(NamedKey<'a>, take::Request), Error> {
+    let subject = one_name(function, key, call)?;
+    let slots = at_least_one("slots", slots, Error::TooFewSlots)?;
+    let (level, timeout) = level_and_timeout(session, timeout)?;
+    Ok((subject, take::Request { slots, level, timeout }))
+}
+
+/// How long to lock, and how long to wait for that; and whether locks may be taken here at all.
 #[inline(always)] // a call would cost what the checks do
-pub fn level_and_timeout(
+fn level_and_timeout(
     session: Option<bool>,
     timeout: Option<Interval>,
 ) -> Result<(Level, Timeout), Error> {
@@ -66,7 +82,7 @@ pub fn level_and_timeout(
     Ok((level, timeout))
 }
 
-/// The arguments of the other functions, checked.
+/// Those of the functions that unlock keys or look at them.
 #[inline]
 pub fn keys_and_mode<'a>(
     keys: Option<TextArrayArg<'a>>,
@@ -77,6 +93,32 @@ pub fn keys_and_mode<'a>(
     let array = text_array("keys", keys, call)?;
     let mode = mode(shared)?;
     Ok((KeySet::new(array)?, mode))
+}
+
+/// The name that the argument `key` of a function about slots stands for.
+#[inline]
+pub fn one_name<'a>(
+    function: &'static str,
+    key: Option<TextArrayArg<'a>>,
+    call: Call<'_>,
+) -> Result<NamedKey<'a>, Error> {
+    refuse_parallel_worker()?;
+    let array = one_row(function, key, call)?;
+    let mut parts = array.parts();
+    let offset = parts.offset();
+    let key = key_of_row(&mut parts, array.columns())?;
+    Ok(NamedKey { array, offset, key })
+}
+
+/// The argument `key`, if it is an array of text that stands for one name.
+#[inline]
+pub fn one_row<'a>(
+    function: &'static str,
+    key: Option<TextArrayArg<'a>>,
+    call: Call<'_>,
+) -> Result<TextArray<'a>, Error> {
+    let array = text_array("key", key, call)?;
+    if array.dimensions() > 1 { Err(Error::SeveralKeys(function)) } else { Ok(array) }
 }
 
 /// A worker gets here in a function that is falsely labelled PARALLEL SAFE.
@@ -93,7 +135,7 @@ fn refuse_standby() -> Result<(), Error> {
 
 /// The argument `name`, if it is an array of text that stands for a name or several.
 #[inline]
-pub fn text_array<'a>(
+fn text_array<'a>(
     name: &'static str,
     argument: Option<TextArrayArg<'a>>,
     call: Call<'_>,
@@ -104,6 +146,13 @@ pub fn text_array<'a>(
         Some(length) if call.casts_name_array() => Err(Error::PartsOfTypeName(length)),
         _ => Ok(array),
     }
+}
+
+/// The argument `name`, which counts something.
+#[inline]
+fn at_least_one(name: &'static str, argument: Option<i32>, too_few: Error) -> Result<usize, Error> {
+    let number = argument.ok_or(Error::NullArgument(name))?;
+    usize::try_from(number).ok().filter(|&number| number > 0).ok_or(too_few)
 }
 
 #[inline]

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, OrRaise};
 use crate::keys::keyset::key_of_row;
-use crate::sql::arguments::text_array;
+use crate::sql::arguments::one_row;
 use crate::sql::call::Call;
 use crate::sql::text_array_arg::TextArrayArg;
 use pgrx::prelude::*;
@@ -17,9 +17,6 @@ fn advisory_key(key: Option<TextArrayArg<'_>>, call: Call<'_>) -> i64 {
 }
 
 fn key_of_one_name(key: Option<TextArrayArg<'_>>, call: Call<'_>) -> Result<i64, Error> {
-    let array = text_array("key", key, call)?;
-    if array.dimensions() > 1 {
-        return Err(Error::SeveralKeys("advisory_key"));
-    }
+    let array = one_row("advisory_key", key, call)?;
     key_of_row(&mut array.parts(), array.columns())
 }

@@ -1,12 +1,11 @@
 //! `lock_slot`, `try_lock_slot`, `unlock_slot` and `slots_held`.
 
 use crate::error::{Error, OrRaise};
-use crate::keys::keyset::key_of_row;
 use crate::keys::name::NamedKey;
 use crate::locks::lock::{AdvisoryLock, Mode};
 use crate::locks::lock_table::holders;
 use crate::locks::slots::take::{Request, take};
-use crate::sql::arguments::{self, refuse_parallel_worker, text_array};
+use crate::sql::arguments::{one_name, slot_arguments};
 use crate::sql::call::Call;
 use crate::sql::lock::say_what_was_granted;
 use crate::sql::text_array_arg::TextArrayArg;
@@ -79,40 +78,4 @@ fn lock_one(subject: &NamedKey<'_>, request: Request, call: Call<'_>) -> Result<
     say_what_was_granted(request.level, slot.is_new(), slot.waited(), call);
     slot.keep();
     Ok(true)
-}
-
-/// The arguments of the functions that take a slot, checked.
-#[inline]
-fn slot_arguments<'a>(
-    function: &'static str,
-    key: Option<TextArrayArg<'a>>,
-    slots: Option<i32>,
-    timeout: Option<Interval>,
-    session: Option<bool>,
-    call: Call<'_>,
-) -> Result<(NamedKey<'a>, Request), Error> {
-    let subject = one_name(function, key, call)?;
-    let slots = slots.ok_or(Error::NullArgument("slots"))?;
-    let slots = usize::try_from(slots).ok().filter(|&slots| slots > 0);
-    let slots = slots.ok_or(Error::TooFewSlots)?;
-    let (level, timeout) = arguments::level_and_timeout(session, timeout)?;
-    Ok((subject, Request { slots, level, timeout }))
-}
-
-/// The argument `key`, checked.
-#[inline]
-fn one_name<'a>(
-    function: &'static str,
-    key: Option<TextArrayArg<'a>>,
-    call: Call<'_>,
-) -> Result<NamedKey<'a>, Error> {
-    refuse_parallel_worker()?;
-    let array = text_array("key", key, call)?;
-    if array.dimensions() > 1 {
-        return Err(Error::SeveralKeys(function));
-    }
-    let mut parts = array.parts();
-    let offset = parts.offset();
-    let key = key_of_row(&mut parts, array.columns())?;
-    Ok(NamedKey { array, offset, key })
 }

@@ -13,7 +13,8 @@ use crate::warning;
 use pgrx::prelude::*;
 
 /// Releases one session-level hold of each key; false, with a WARNING for each, if some were not
-/// held so. Errors: those of [`advisory_key`](crate::sql::key) but for dimensions, as in [`try_lock_keys`](crate::sql::lock); 25000.
+/// held so. Errors: those of [`advisory_key`](crate::sql::key) but for dimensions, as in
+/// [`try_lock_keys`](crate::sql::lock); 25000.
 #[pg_extern(volatile, parallel_restricted, cost = 10000)]
 fn unlock_keys(
     keys: Option<TextArrayArg<'_>>,
