@@ -10,26 +10,32 @@ use crate::locks::timeout::Timeout;
 use crate::sql::text_array_arg::TextArrayArg;
 use pgrx::prelude::*;
 
+fn read(argument: Option<TextArrayArg<'_>>) -> TextArray<'_> {
+    TextArray::parse(argument.expect("not null").body()).expect("an array of text")
+}
+
+fn key_of(array: TextArray<'_>) -> i64 {
+    key_of_row(&mut array.parts(), array.columns()).expect("a key")
+}
+
 /// The key of an array, without the checks of `advisory_key`.
 #[pg_extern]
 fn inspect_array(array: Option<TextArrayArg<'_>>) -> i64 {
-    let array = TextArray::parse(array.expect("not null").body()).expect("an array of text");
-    key_of_row(&mut array.parts(), array.columns()).expect("a key")
+    key_of(read(array))
 }
 
 /// How a key is shown in messages.
 #[pg_extern]
 fn describe_key(keys: Option<TextArrayArg<'_>>) -> String {
-    let array = TextArray::parse(keys.expect("not null").body()).expect("an array of text");
-    String::from_utf8(NamedKey { array, offset: 0, key: 7 }.describe()).expect("UTF-8")
+    String::from_utf8(NamedKey { array: read(keys), offset: 0, key: 7 }.describe()).expect("UTF-8")
 }
 
 /// Takes a slot and gives it back, as a call does that finds it one too many; is the head still woken when a slot that it
 /// takes later goes?
 #[pg_extern]
 fn give_slot_back(key: Option<TextArrayArg<'_>>) -> bool {
-    let array = TextArray::parse(key.expect("not null").body()).expect("an array of text");
-    let key = key_of_row(&mut array.parts(), array.columns()).expect("a key");
+    let array = read(key);
+    let key = key_of(array);
     let request = Request { slots: 1, level: Level::Transaction, timeout: Timeout::NoWait };
     let slot = take(&NamedKey { array, offset: 0, key }, request).expect("no error");
     drop(slot.expect("a slot"));

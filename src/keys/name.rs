@@ -1,4 +1,4 @@
-//! How a key is shown to people: its parts joined, cut if long.
+//! A key with its name, which is for people: in messages and in the record its parts stand joined, cut if long.
 
 use crate::backend::{current_database, current_user};
 use crate::keys::encoding::{CUT_MARK, client_can_show, cut};
@@ -16,14 +16,14 @@ pub const MAX_NAME: usize = 200;
 
 const _: () = assert!(MAX_NAME + CUT_MARK.len() <= MAX_TEXT);
 
-/// One key of a call, for display.
+/// One key of a call, and where its name is.
 #[derive(Clone, Copy)]
 pub struct NamedKey<'a> {
     /// The array that the key came in.
     pub array: TextArray<'a>,
     /// Where its parts begin there ([`TextArray::row_at`]).
     pub offset: usize,
-    /// Its integer.
+    /// The integer.
     pub key: i64,
 }
 

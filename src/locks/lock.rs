@@ -25,7 +25,7 @@ impl Mode {
         mode as pg_sys::LOCKMODE
     }
 
-    /// Not this one.
+    /// The other one.
     pub fn other(self) -> Mode {
         match self {
             Mode::Exclusive => Mode::Shared,

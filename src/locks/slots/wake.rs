@@ -43,14 +43,14 @@ pub fn forget(key: i64) {
 /// To be called when the last shared hold of a key was given up, whoever took it.
 pub fn released(key: i64) {
     TAKEN.with_borrow_mut(|taken| taken.remove(&key));
-    head_of(key);
+    wake_head(key);
 }
 
 /// Gives back what a call took that it does not keep. The key stays remembered, as the call may take a slot yet.
 pub fn give_back(lock: &AdvisoryLock, mode: Mode, level: Level) {
     lock.release(mode, level);
     if mode == Mode::Shared && !lock.held(mode) {
-        head_of(lock.key());
+        wake_head(lock.key());
     }
 }
 
@@ -61,7 +61,7 @@ pub fn remembers(key: i64) -> bool {
 }
 
 /// Wakes the head of the queue for the slots of this key, if there is a queue.
-fn head_of(key: i64) {
+fn wake_head(key: i64) {
     let queue = AdvisoryLock::of_class(class::QUEUE, key);
     if queue.requests() == 0 {
         return;
@@ -85,7 +85,7 @@ fn look_what_is_gone() {
                 taken.retain(|&key| {
                     let held = AdvisoryLock::new(key).held(Mode::Shared);
                     if !held {
-                        head_of(key);
+                        wake_head(key);
                     }
                     held
                 });

@@ -1,3 +1,6 @@
+//! Scenes told one by one; the same answers by trying out everything; and worlds in which everybody has to come to
+//! an end.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -301,7 +304,8 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Every deadlock is found, whoever is idle meanwhile, and so everybody ends; and where all could have gone on, nobody gets an error.
+    /// Every deadlock is found, whoever is idle meanwhile, and so everybody ends; and where all could have gone on,
+    /// nobody gets an error.
     #[test]
     fn everybody_ends_and_nobody_fails_for_nothing(mut world in any_world(), first in 0usize..2) {
         let hopeless = stuck(&world.graph(), Order::Ignored);

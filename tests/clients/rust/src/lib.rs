@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 use std::io::BufRead;
 
+/// The key of a name, computed here.
 pub fn own_key(parts: &[String]) -> i64 {
     let digest = Sha256::digest(parts.join("-"));
     i64::from_be_bytes(digest[..8].try_into().expect("8 bytes"))
@@ -35,6 +36,7 @@ pub enum Command {
     Commit,
 }
 
+/// Those that come on standard input, one a line.
 pub fn commands() -> impl Iterator<Item = Command> {
     std::io::stdin().lock().lines().map(|line| parse(&line.expect("a line")))
 }
