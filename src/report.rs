@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use std::ffi::{CStr, CString, c_char, c_int};
 
@@ -90,6 +91,20 @@ pub fn add_context(line: &CStr) {
     // SAFETY: as in `Report::emit`; outside a report errcontext_msg() raises an ordinary error.
     unsafe {
         pg_guard_ffi_boundary(|| errcontext_msg(c"%s".as_ptr(), line.as_ptr()));
+    }
+}
+
+/// The SQLSTATE of an error that was caught.
+pub fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
+    report_of(error).sql_error_code()
+}
+
+/// What was reported by an error that was caught.
+pub fn report_of(error: &CaughtError) -> &ErrorReportWithLevel {
+    match error {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => report,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::keyset::{Entry, KeySet};
 use crate::keys::name::NamedKey;
+use crate::locks::context::context_line;
 use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, Mode};
 use crate::locks::outcome;
@@ -11,7 +12,7 @@ use crate::locks::session_limit;
 use crate::locks::slots::wake::give_back;
 use crate::locks::snapshot::Snapshot;
 use crate::locks::timeout::{Deadline, Timeout};
-use crate::locks::wait::{context_line, session_lock_timeout, wait};
+use crate::locks::wait::{session_lock_timeout, wait};
 
 /// In which way a call locks its keys.
 #[derive(Clone, Copy)]

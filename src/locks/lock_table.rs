@@ -6,7 +6,7 @@
 //! does not see sessions that hold at session level and are idle.
 #![allow(unsafe_code)]
 
-use crate::backend::process_id;
+use crate::backend::{local_transaction_of, process_id};
 use crate::locks::lock::{AdvisoryLock, LockMode, Mode, bit};
 use pgrx::{PgTryBuilder, pg_sys};
 use std::cell::Cell;
@@ -178,15 +178,11 @@ fn pid_of(transaction: &pg_sys::VirtualTransactionId) -> Option<i32> {
     let process = process_of(transaction);
     // SAFETY: see there; whether it is still the same backend the transaction's number tells.
     unsafe {
-        #[cfg(any(feature = "pg15", feature = "pg16"))]
-        let current = if process.is_null() { 0 } else { (*process).lxid };
-        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-        let current = if process.is_null() { 0 } else { (*process).vxid.lxid };
-        if !process.is_null() && current == transaction.localTransactionId {
+        if !process.is_null() && local_transaction_of(process) == transaction.localTransactionId {
             return Some((*process).pid).filter(|&pid| pid != 0);
         }
-        is_prepared(transaction).then_some(0)
     }
+    is_prepared(transaction).then_some(0)
 }
 
 fn is_prepared(transaction: &pg_sys::VirtualTransactionId) -> bool {

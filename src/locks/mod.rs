@@ -2,6 +2,7 @@
 
 pub mod all_or_none;
 pub mod claim;
+pub mod context;
 pub mod held_since;
 pub mod lock;
 pub mod lock_table;

@@ -4,7 +4,7 @@
 use crate::backend::{clock, current_database};
 use crate::keys::encoding::{CUT_MARK, cut};
 use crate::keys::name::NamedKey;
-use crate::locks::wait::sqlstate;
+use crate::report::sqlstate;
 use crate::settings;
 use crate::shared::memory::statistics;
 use crate::shared::statistics::{Counter, Counts, MAX_TEXT};

@@ -37,18 +37,18 @@
 
 use crate::backend::check_for_interrupts;
 use crate::error::Error;
-use crate::keys::name::NamedKey;
+use crate::locks::context::with_error_context;
 use crate::locks::lock::{AdvisoryLock, Level, LockMode};
 use crate::locks::timeout::{Deadline, Remaining};
-use crate::report::{add_context, c_string};
-use pgrx::pg_sys::panic::CaughtError;
+use crate::report::sqlstate;
 use pgrx::prelude::*;
-use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
-use std::ffi::{CStr, CString, c_int, c_void};
+use pgrx::{PgSqlErrorCode, pg_sys};
+use std::ffi::{CStr, c_int};
 use std::panic::AssertUnwindSafe;
 
 /// Waits for the lock until the deadline; true if it is held now, and false if not. After an error it
-/// is not held either, and the error goes on as it came, with `context` as its CONTEXT ([`context_line`]).
+/// is not held either, and the error goes on as it came, with `context` as its CONTEXT
+/// ([`crate::locks::context::context_line`]).
 ///
 /// The backend must not hold the lock in this mode yet, which is so if `try_acquire` just failed. `before_wait` is
 /// called each time before it enters the queue; it may raise.
@@ -240,53 +240,4 @@ impl LockTimer {
     fn raised_in_wait(&self) -> bool {
         Self::last_set() != self.set_before && !is_active(LOCK_TIMEOUT) && !Self::has_fired()
     }
-}
-
-/// What it is.
-pub fn sqlstate(error: &CaughtError) -> PgSqlErrorCode {
-    match error {
-        CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. } => report.sql_error_code(),
-    }
-}
-
-/// What is added to what Postgres reports during a wait: errors, and the log lines of `log_lock_waits`; not to
-/// an error of a parallel worker, which brings its own CONTEXT. It is put together before the wait, when it is still safe to look things up.
-pub fn context_line(doing: &str, subject: &NamedKey<'_>) -> CString {
-    let mut line = format!("while {doing} advisory key ").into_bytes();
-    line.extend(subject.describe());
-    c_string(line)
-}
-
-/// Runs `f`; whatever Postgres reports meanwhile carries the line as CONTEXT.
-pub fn with_error_context<R>(line: &CStr, f: impl FnOnce() -> R) -> R {
-    struct Pop(*mut pg_sys::ErrorContextCallback);
-    impl Drop for Pop {
-        fn drop(&mut self) {
-            // SAFETY: puts back what was there before our callback, which dies now.
-            unsafe { pg_sys::error_context_stack = self.0 }
-        }
-    }
-
-    // SAFETY: the callback stays on this stack frame, and the line in the caller's, until `Pop` has
-    // taken the callback off the list.
-    unsafe {
-        let previous = pg_sys::error_context_stack;
-        let mut callback = pg_sys::ErrorContextCallback {
-            previous,
-            callback: Some(add_context_line),
-            arg: line.as_ptr().cast_mut().cast(),
-        };
-        let _pop = Pop(previous);
-        pg_sys::error_context_stack = &mut callback;
-        f()
-    }
-}
-
-/// The callback of [`with_error_context`]; `arg` is the line.
-#[pg_guard]
-unsafe extern "C-unwind" fn add_context_line(arg: *mut c_void) {
-    // SAFETY: see `with_error_context`.
-    add_context(unsafe { CStr::from_ptr(arg.cast()) });
 }

@@ -127,8 +127,7 @@ fn attach() -> Option<Layout> {
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
 mod segment {
     use super::{BASE, Layout, Sizes};
-    use crate::report::Report;
-    use pgrx::pg_sys::panic::CaughtError;
+    use crate::report::{Report, report_of};
     use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
     use std::ffi::{CStr, c_void};
     use std::mem::size_of;
@@ -156,7 +155,7 @@ mod segment {
             })
             .catch_others(|error| {
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
-                Some(message(&error))
+                Some(report_of(&error).message().to_string())
             })
             .execute();
             pg_sys::CurrentMemoryContext = context;
@@ -221,14 +220,6 @@ mod segment {
                 std::ptr::null_mut(),
             );
             BASE.store(base.cast(), Ordering::Relaxed);
-        }
-    }
-
-    fn message(error: &CaughtError) -> String {
-        match error {
-            CaughtError::PostgresError(report)
-            | CaughtError::ErrorReport(report)
-            | CaughtError::RustPanic { ereport: report, .. } => report.message().to_string(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //!   waits for a slot waits for *enough* of them. [`waits`] reads the lock table for it, [`deadlock`] decides.
 
 mod deadlock;
+mod held;
 mod search;
 pub mod take;
 mod waits;

@@ -6,7 +6,7 @@ use crate::keys::name::NamedKey;
 use crate::locks::lock::{AdvisoryLock, Mode, class};
 use crate::locks::lock_table::TableCopy;
 use crate::locks::slots::deadlock::{Finding, Pid, judge};
-use crate::locks::slots::take::{Held, MOMENT};
+use crate::locks::slots::held::{Held, MOMENT};
 use crate::locks::slots::waits::Waits;
 use crate::locks::timeout::Deadline;
 use crate::report::Report;

@@ -14,23 +14,23 @@
 use crate::backend::check_for_interrupts;
 use crate::error::Error;
 use crate::keys::name::NamedKey;
+use crate::locks::context::{context_line, with_error_context};
 use crate::locks::held_since;
 use crate::locks::lock::{AdvisoryLock, Attempt, Level, LockMode, Mode, class};
 use crate::locks::outcome;
 use crate::locks::session_limit;
+use crate::locks::slots::held::{Held, MOMENT};
 use crate::locks::slots::search::{self, Verdict};
 use crate::locks::slots::waits::Ticket;
 use crate::locks::slots::wake;
 use crate::locks::timeout::{Deadline, Remaining, Timeout};
-use crate::locks::wait::{context_line, session_lock_timeout, wait, with_error_context};
+use crate::locks::wait::{session_lock_timeout, wait};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 /// How often a head looks that nobody wakes.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a call waits for the others that take slots of the same key, or look for deadlocks.
-pub const MOMENT: Timeout = Timeout::Milliseconds(100);
 
 /// What a call asks for.
 #[derive(Clone, Copy)]
@@ -104,40 +104,6 @@ impl Drop for Slot {
         if !self.kept {
             wake::give_back(&self.lock, Mode::Shared, self.level);
         }
-    }
-}
-
-/// One of the locks behind slots, held within a call.
-pub struct Held {
-    lock: AdvisoryLock,
-    mode: LockMode,
-}
-
-impl Held {
-    /// Waits for the lock until the deadline.
-    pub fn wait(
-        lock: AdvisoryLock,
-        mode: impl Into<LockMode>,
-        deadline: Deadline,
-        context: &CStr,
-    ) -> Option<Self> {
-        let mode = mode.into();
-        let held = lock.try_acquire(mode, Level::Transaction) != Attempt::NotAvailable
-            || wait(&lock, mode, Level::Transaction, deadline, context, || ());
-        held.then(|| Self { lock, mode })
-    }
-
-    /// Takes a lock that excludes nobody.
-    fn probe(lock: AdvisoryLock) -> Option<Self> {
-        let mode = LockMode::PROBE;
-        let held = lock.try_acquire(mode, Level::Transaction) != Attempt::NotAvailable;
-        held.then(|| Self { lock, mode })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.lock.release(self.mode, Level::Transaction);
     }
 }
 

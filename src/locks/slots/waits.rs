@@ -1,7 +1,7 @@
 //! Who waits for slots, as the lock table shows it.
 #![allow(unsafe_code)]
 
-use crate::backend::current_database;
+use crate::backend::{clock, current_database};
 use crate::locks::lock::{AdvisoryLock, LockMode, Mode, bit, class};
 use crate::locks::lock_table::{Entry, TableCopy, under_lwlocks};
 use crate::locks::slots::deadlock::{Graph, Pid, Wait};
@@ -39,9 +39,9 @@ impl Ticket {
     }
 }
 
+/// Since 2000-01-01 UTC.
 fn milliseconds() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() / 1000 }
+    clock() / 1000
 }
 
 /// The name that slots belong to: its database and its key.
