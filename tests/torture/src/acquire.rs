@@ -1,8 +1,9 @@
 //! `CALL acquire_keys`: a waiter that holds no snapshot, in whatever it is nested, beside waiters of `lock_keys`.
 
+use crate::aftermath::nothing_is_left;
 use crate::report::Report;
-use crate::server::{PATIENCE, Server, await_waiting, becomes_true};
-use crate::session::{self, is_cancel, is_lost, state};
+use crate::server::{PATIENCE, Server, await_waiting};
+use crate::session::{self, is_cancel, is_lost, sqlstate};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -122,9 +123,9 @@ pub async fn storm(server: &Arc<Server>, report: &Arc<Report>, size: Size) -> Re
                         perhaps.fetch_add(1, Relaxed)
                     }
                     Err(error) => {
-                        report.count(&format!("acquire: errors {}", state(&error)), 1);
+                        report.count(&format!("acquire: errors {}", sqlstate(&error)), 1);
                         report.expect(
-                            matches!(state(&error), "57014" | "55P03"),
+                            matches!(sqlstate(&error), "57014" | "55P03"),
                             "error codes",
                             || format!("{error:?} from {statement}"),
                         );
@@ -156,7 +157,7 @@ pub async fn storm(server: &Arc<Server>, report: &Arc<Report>, size: Size) -> Re
     report.expect((raised..=raised + perhaps).contains(&(n as u64)), "lost updates", || {
         format!("the counter is {n}, and was raised {raised} to {} times", raised + perhaps)
     });
-    crate::slots::nothing_is_left(&admin, report, "a storm on acquire_keys").await?;
+    nothing_is_left(&admin, report, "a storm on acquire_keys").await?;
     report.count("acquire: calls", size.calls);
     report.count("acquire: counter increments", raised);
     report.count("acquire: cancels and terminations sent", struck);
@@ -239,10 +240,7 @@ pub async fn without_snapshot(server: &Server, report: &Report, rounds: usize) -
         let order = "SELECT array_agg(name::int ORDER BY n) FROM acquired_turns";
         let served: Vec<i32> = admin.query_one(order, &[]).await?.get(0);
         report.expect(served.is_sorted(), "first come, first served", || format!("{served:?}"));
-        let idle = "NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')";
-        report.expect(becomes_true(&admin, idle).await?, "locks left behind", || {
-            "by waiters of acquire_keys".into()
-        });
+        nothing_is_left(&admin, report, "waiters of acquire_keys").await?;
     }
     report.count("acquire: waiters looked at", (rounds * 2 * WITHOUT.len()) as u64);
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::Server;
-use crate::session::{is_cancel, key_of, state};
+use crate::session::{is_cancel, key_of, sqlstate};
 use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -158,7 +158,8 @@ pub async fn by_many(
                         continue;
                     }
                     Err(error) => {
-                        report.finding("error codes", format!("{} from {call:?}", state(&error)));
+                        report
+                            .finding("error codes", format!("{} from {call:?}", sqlstate(&error)));
                         worker.unlock().await?;
                         continue;
                     }

@@ -1,8 +1,9 @@
 //! Things that happen to clients, to servers and to the extension itself while locks are held.
 
+use crate::process::kill_program;
 use crate::report::Report;
-use crate::server::{Server, becomes_true, kill_program, truth};
-use crate::session::state;
+use crate::server::{Server, becomes_true, truth};
+use crate::session::sqlstate;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -154,7 +155,7 @@ pub async fn standby_promoted(server: &Server, report: &Report) -> Result<()> {
         let (client, _) = standby.connect_patiently().await?;
         let (other, _) = standby.connect_patiently().await?;
         let refused = client.query("SELECT try_lock_keys('{ha}', session => true)", &[]).await;
-        let code = refused.as_ref().err().map_or("no error", state);
+        let code = refused.as_ref().err().map_or("no error", sqlstate);
         report.expect(code == "55000", "promotion", || format!("{code} from a standby"));
         for session in [&client, &other] {
             session.batch_execute("SET advisory_keys.standby_locks = on").await?;

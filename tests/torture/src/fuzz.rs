@@ -3,7 +3,7 @@
 
 use crate::report::Report;
 use crate::server::Server;
-use crate::session::{Session, state};
+use crate::session::{Session, sqlstate};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -86,7 +86,7 @@ pub async fn run(server: &Server, report: &Report, calls: u64, seed: u64) -> Res
         match session.client.query(&statement, &[]).await {
             Ok(_) => report.count("fuzzed calls that ran", 1),
             Err(error) => {
-                let code = state(&error);
+                let code = sqlstate(&error);
                 report.count(&format!("fuzzed calls: {code}"), 1);
                 report.expect(CONTRACT.contains(&code), "error codes", || {
                     format!("{code} from {statement}")

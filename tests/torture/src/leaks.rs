@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::Server;
-use crate::session::{Session, state};
+use crate::session::{Session, sqlstate};
 use anyhow::{Context, Result};
 
 /// The lock table is full in the middle of a call of many keys: an error, and nothing is kept.
@@ -20,7 +20,7 @@ pub async fn full_lock_table(server: &Server, report: &Report) -> Result<()> {
              session => {in_session})"
         );
         let answer = session.client.query_one(&statement, &[]).await;
-        let code = answer.as_ref().err().map_or("no error", state);
+        let code = answer.as_ref().err().map_or("no error", sqlstate);
         report
             .expect(code == "53200", "all or nothing", || format!("a full lock table gave {code}"));
         session.check(report, "a full lock table").await?;
@@ -55,7 +55,7 @@ pub async fn half_taken(server: &Server, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Check (e): thousands of waits in vain, locks and releases do not make a session grow.
+/// Thousands of waits in vain, locks and releases do not make a session grow.
 pub async fn memory(server: &Server, report: &Report) -> Result<()> {
     let (holder, _) = server.connect_patiently().await?;
     holder.batch_execute("SELECT lock_keys('{memory}', session => true)").await?;

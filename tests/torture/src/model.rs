@@ -1,9 +1,9 @@
-//! Check (h): random sequences of operations on three sessions, none of which waits, so that every answer and
+//! Random sequences of operations on three sessions, none of which waits, so that every answer and
 //! every hold can be foretold. A sequence that goes wrong is shortened to the least that does.
 
 use crate::report::Report;
 use crate::server::Server;
-use crate::session::{Call, Lock, Model, Name, Session, array, key_of, name, state};
+use crate::session::{Call, Lock, Model, Name, Session, array, key_of, name, sqlstate};
 use anyhow::Result;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestCaseError, TestError, TestRunner};
@@ -175,7 +175,7 @@ async fn lock(actor: &mut Actor, call: &Call, expected: bool) -> Result<()> {
             }
         }
         Err(error) => {
-            anyhow::ensure!(state(&error) == "55P03" && call.blocking && !expected, "{error}");
+            anyhow::ensure!(sqlstate(&error) == "55P03" && call.blocking && !expected, "{error}");
             actor.failed = actor.in_transaction;
             // Locks are released by the error already, not only by the ROLLBACK that has to follow: after it was
             // sent, but before the next statement.

@@ -1,8 +1,9 @@
 //! Many clients on few connections: pgbouncer in transaction mode, with backends terminated under it.
 
 use crate::load::{self, HOT};
+use crate::process::kill_program;
 use crate::report::Report;
-use crate::server::{Server, dial, kill_program, patiently};
+use crate::server::{Server, dial, patiently};
 use crate::session::name;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, await_waiting};
-use crate::session::{Call, Session, name, state};
+use crate::session::{Call, Session, name, sqlstate};
 use anyhow::Result;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Check (f): exclusive waiters are served in the order in which they came.
+/// Exclusive waiters are served in the order in which they came.
 pub async fn in_order(server: &Server, report: &Report, rounds: usize) -> Result<()> {
     const WAITERS: usize = 8;
     for _ in 0..rounds {
@@ -41,7 +41,7 @@ pub async fn in_order(server: &Server, report: &Report, rounds: usize) -> Result
     Ok(())
 }
 
-/// Check (g): a wait in vain ends not before its timeout, and 99 of 100 not later than 20 ms after it. The latter
+/// A wait in vain ends not before its timeout, and 99 of 100 not later than 20 ms after it. The latter
 /// is asked of an idle machine; whoever is disturbed may try again.
 pub async fn on_time(server: &Server, report: &Report, waits: usize) -> Result<()> {
     const LATEST: Duration = Duration::from_millis(20);
@@ -108,7 +108,7 @@ pub async fn opposite_orders(
                     timeout_ms: None,
                 };
                 match session.lock(&call).await {
-                    Err(error) if state(&error) == "40P01" => {
+                    Err(error) if sqlstate(&error) == "40P01" => {
                         report.finding("deadlocks", "between two calls for the same keys")
                     }
                     other => other.map(drop)?,

@@ -3,7 +3,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, await_waiting};
-use crate::session::{Session, is_cancel, key_of, name, state};
+use crate::session::{Session, is_cancel, key_of, name, sqlstate};
 use crate::slots::await_head;
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
@@ -163,7 +163,7 @@ impl Pair {
     /// What came of a call: true if it says that it locked.
     fn answer(&self, report: &Report, result: Result<bool, Error>) -> Result<bool> {
         match result {
-            Err(error) if state(&error) == "55P03" => {
+            Err(error) if sqlstate(&error) == "55P03" => {
                 report.expect(self.side.raises() || !self.side.is_ours(), "error codes", || {
                     format!("{error:?} instead of false")
                 });
@@ -250,6 +250,9 @@ pub enum End {
     Cancel,
     StatementTimeout,
 }
+
+pub const ENDS: [End; 4] =
+    [End::Timeout, End::TimeoutInTransaction, End::Cancel, End::StatementTimeout];
 
 /// The race made certain: the waiter is stopped, the lock is released to it, its wait is ended, and it goes on.
 pub async fn stopped(

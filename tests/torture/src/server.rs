@@ -1,10 +1,11 @@
 //! The Postgres server under torture: started, restarted, killed and started again from here.
 
+use crate::process::{children_of, state_of};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -335,35 +336,6 @@ pub async fn await_waiting(client: &Client, pid: i32) -> Result<()> {
     let waits = format!("EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)");
     ensure!(becomes_true(client, &waits).await?, "the waiter does not wait");
     Ok(())
-}
-
-/// Kills what [`Server::command`] started: the process, and its child if it is a runuser.
-pub fn kill_program(program: &mut Child) -> Result<()> {
-    for child in children_of(program.id())? {
-        kill(Pid::from_raw(child), Signal::SIGKILL)?;
-    }
-    program.kill()?;
-    program.wait()?;
-    Ok(())
-}
-
-fn children_of(parent: u32) -> Result<Vec<i32>> {
-    let parent = parent.to_string();
-    let processes = std::fs::read_dir("/proc")?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(processes.filter(|&process| stat(process, 1).as_ref() == Some(&parent)).collect())
-}
-
-/// What a process does, as one letter: T if it is stopped, Z if it is dead.
-pub fn state_of(process: i32) -> Option<char> {
-    stat(process, 0)?.chars().next()
-}
-
-/// A field of the state of a process, if there is one: "pid (name) state parent …".
-fn stat(process: i32, field: usize) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    Some(stat.rsplit(") ").next()?.split(' ').nth(field)?.to_string())
 }
 
 /// After this long, what must happen counts as never happening.

@@ -188,7 +188,7 @@ impl Session {
         must(&self.client, statement).await
     }
 
-    /// Check (c): what is held is what the answers so far say.
+    /// What is held is what the answers so far say.
     pub async fn check(&self, report: &Report, after: &str) -> Result<(), Error> {
         let (held, expected) = (self.held().await?, self.model.expected());
         report.count("comparisons with pg_locks", 1);
@@ -213,17 +213,18 @@ pub async fn must(client: &Client, statement: &str) -> Result<(), Error> {
     }
 }
 
-pub fn state(error: &Error) -> &str {
+/// Its SQLSTATE; empty if it does not come from the server.
+pub fn sqlstate(error: &Error) -> &str {
     error.code().map_or("", |code| code.code())
 }
 
 /// Is the connection gone, or about to go?
 pub fn is_lost(error: &Error) -> bool {
-    error.is_closed() || matches!(state(error), "" | "57P01" | "57P02" | "57P03")
+    error.is_closed() || matches!(sqlstate(error), "" | "57P01" | "57P02" | "57P03")
 }
 
 pub fn is_cancel(error: &Error) -> bool {
-    state(error) == "57014"
+    sqlstate(error) == "57014"
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, truth};
-use crate::session::{is_cancel, must, state};
+use crate::session::{is_cancel, must, sqlstate};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -139,7 +139,7 @@ async fn client(
                 Ok(true) => counts.locks += 1,
                 Ok(false) if patience == Patience::None => counts.refused += 1,
                 Ok(false) => counts.timeouts += 1,
-                Err(error) if state(&error) == "40P01" => counts.deadlocks += 1,
+                Err(error) if sqlstate(&error) == "40P01" => counts.deadlocks += 1,
                 Err(error) if is_cancel(&error) => {
                     match truth(&client, &format!("holds_keys('{{{name}}}')")).await? {
                         true => counts.locks += 1,
@@ -147,7 +147,7 @@ async fn client(
                     }
                 }
                 Err(error) => {
-                    report.finding("error codes", format!("{} of {name}", state(&error)));
+                    report.finding("error codes", format!("{} of {name}", sqlstate(&error)));
                 }
             }
         }

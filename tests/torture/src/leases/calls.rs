@@ -1,17 +1,14 @@
 //! The calls for leases, each held against what its client knows.
 
 use crate::leases::client::{Answer, Client, Held};
-use crate::leases::clock::{Moment, now};
+use crate::leases::clock::{Moment, Times, now};
 use crate::leases::history::Write;
 use crate::leases::lease::{Contradiction, Lease};
 use crate::leases::turn::Trial;
 use crate::leases::world::{ROLES, TTL_MS, role};
-use crate::session::state;
+use crate::session::sqlstate;
 use rand::Rng;
 use tokio_postgres::Error;
-
-/// When it was sent, and answered.
-pub type Times = (Moment, Moment);
 
 impl Client {
     pub async fn try_to_take(&mut self, trial: &mut Trial) -> Result<Times, Error> {
@@ -81,7 +78,7 @@ impl Client {
                 answer.times()
             }
             Err(error) => {
-                if state(&error) == "55000" {
+                if sqlstate(&error) == "55000" {
                     self.judge(lease, "fence", false, (begun, now()));
                 }
                 return Err(error);

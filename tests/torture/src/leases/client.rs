@@ -1,12 +1,12 @@
 //! A client with its leases: how it reaches the server, and what becomes of what it does in a transaction.
 
-use crate::leases::clock::{Moment, micros, now};
+use crate::leases::clock::{Moment, Times, micros, now};
 use crate::leases::history::Grant;
 use crate::leases::lease::Lease;
 use crate::leases::stopped::Stopped;
 use crate::leases::world::{Way, World};
 use crate::server::{PATIENCE, patiently};
-use crate::session::{is_lost, state};
+use crate::session::{is_lost, sqlstate};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -53,7 +53,7 @@ impl Answer {
         self.value.as_ref().map(|value| value.parse().expect("a number"))
     }
 
-    pub fn times(&self) -> (Moment, Moment) {
+    pub fn times(&self) -> Times {
         (self.sent, self.answered)
     }
 }
@@ -158,7 +158,7 @@ impl Client {
 
 /// Is the connection gone, or about to go, or does the pooler say so?
 pub fn is_gone(error: &Error) -> bool {
-    is_lost(error) || state(error).starts_with("08")
+    is_lost(error) || sqlstate(error).starts_with("08")
 }
 
 pub struct Connection {

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Microseconds since 1970, as exact as the server's timestamps.
 pub type Moment = i64;
 
+/// When a call was sent, and answered.
+pub type Times = (Moment, Moment);
+
 pub fn now() -> Moment {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     micros(since)

@@ -1,6 +1,6 @@
 //! What one client knows of a lease that it was granted, and which answers cannot be.
 
-use crate::leases::clock::Moment;
+use crate::leases::clock::{Moment, Times};
 
 /// A lease, from the view of who was granted it. Whoever counts the ttl from the moment in which the call was sent has
 /// less than there is, from the moment of the answer more; what is judged lies outside of both.
@@ -17,9 +17,6 @@ pub struct Lease {
     /// Was it released, or called lost?
     pub over: bool,
 }
-
-/// When a call was sent, and answered.
-type Times = (Moment, Moment);
 
 impl Lease {
     pub fn taken(name: String, token: i64, role: Option<usize>, times: Times, ttl_ms: i64) -> Self {

@@ -3,7 +3,7 @@
 use crate::leases::clock::now;
 use crate::report::Report;
 use crate::server::{Server, becomes_true};
-use crate::session::state;
+use crate::session::sqlstate;
 use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -149,7 +149,7 @@ async fn beside(
     stalled.batch_execute("ROLLBACK").await?;
     Ok(match answer {
         Ok(row) => (short(row.get(0)), micros),
-        Err(error) => (state(&error).to_string(), micros),
+        Err(error) => (sqlstate(&error).to_string(), micros),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Processes stopped by SIGSTOP.
 
-use crate::server::state_of;
+use crate::process::state_of;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::HashSet;

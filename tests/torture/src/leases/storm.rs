@@ -1,12 +1,12 @@
 //! Many clients that want a few names, directly and through pgbouncer in transaction mode, in all isolation levels, while
 //! backends are stopped, cancelled and terminated, or while the server crashes.
 
+use crate::aftermath::nobody_is_left;
 use crate::leases::client::Client;
 use crate::leases::clock::Watch;
 use crate::leases::nemesis;
 use crate::leases::verdict::judge;
 use crate::leases::world::{HOT, TTL_MS, Way, World};
-use crate::load::quiet;
 use crate::pooler::Pooler;
 use crate::report::Report;
 use crate::server::{Server, configure, patiently, truth};
@@ -149,7 +149,7 @@ async fn kept(server: &Server, world: &World) -> Result<()> {
 /// When the last lease has ended, and nobody calls, each name is had by the first who wants it.
 async fn all_are_free(server: &Server, report: &Report) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(TTL_MS.end as u64)).await;
-    quiet(server, report).await?;
+    nobody_is_left(server, report).await?;
     let (admin, _) = server.connect_patiently().await?;
     for number in 0..HOT {
         let call = format!("advisory_leases.try_lease_key('{{lease,{number}}}', '1 ms')");

@@ -1,13 +1,12 @@
 //! What a client does in one turn, chosen at random: one call, or a transaction.
 
-use crate::leases::calls::Times;
 use crate::leases::client::{Answer, Client, Held, is_gone};
-use crate::leases::clock::{Moment, micros, now};
+use crate::leases::clock::{Moment, Times, micros, now};
 use crate::leases::history::Write;
 use crate::leases::lease::Lease;
 use crate::leases::world::{HOT, ROLES, TTL_MS, role};
 use crate::server::PATIENCE;
-use crate::session::state;
+use crate::session::sqlstate;
 use anyhow::Result;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -185,7 +184,8 @@ impl Client {
             }
             End::RolledBack(error) => {
                 if let Some(mut held) = before {
-                    held.lease.over |= error.as_ref().is_some_and(|error| state(error) == "55000");
+                    held.lease.over |=
+                        error.as_ref().is_some_and(|error| sqlstate(error) == "55000");
                     self.put_back(held);
                 }
                 let Some(error) = error else { return Ok(()) };
@@ -251,7 +251,7 @@ impl Client {
         if is_gone(error) {
             return;
         }
-        match state(error) {
+        match sqlstate(error) {
             code @ ("40001" | "55P03" | "55000" | "57014") => {
                 self.world.report.count(&format!("leases: errors {code}"), 1);
             }
@@ -333,5 +333,5 @@ const REFUSED: &str = "leases: names wanted by one alone and refused";
 
 /// Does it say that nothing was done?
 fn is_refusal(error: &Error) -> bool {
-    matches!(state(error), "40001" | "55P03" | "55000")
+    matches!(sqlstate(error), "40001" | "55P03" | "55000")
 }

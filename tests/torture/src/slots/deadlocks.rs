@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, await_waiting};
-use crate::session::state;
+use crate::session::sqlstate;
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -54,7 +54,7 @@ async fn verdict(report: &Report, waiting: Vec<Waiting>) -> Result<Verdict> {
     for (number, call) in waiting.into_iter().enumerate() {
         let (outcome, took) = call.await??;
         if let Err(error) = outcome {
-            report.expect(state(&error) == "40P01", "deadlocks through slots", || {
+            report.expect(sqlstate(&error) == "40P01", "deadlocks through slots", || {
                 format!("{error:?}")
             });
             verdict.victims.push(number);
@@ -210,7 +210,7 @@ pub async fn not_made_up(
                 for place in places {
                     let statement = take_in_order(place, &mut random);
                     match client.batch_execute(&statement).await {
-                        Err(error) if state(&error) == "40P01" => {
+                        Err(error) if sqlstate(&error) == "40P01" => {
                             report.finding("deadlocks made up", format!("{statement}: {error:?}"));
                             break;
                         }

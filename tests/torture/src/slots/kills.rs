@@ -1,8 +1,9 @@
 //! SIGKILL of a backend in each role at a slot. The server restarts its backends, and nothing is left of any lock.
 
+use crate::aftermath::nothing_is_left;
 use crate::report::Report;
 use crate::server::{Server, await_waiting, becomes_true};
-use crate::slots::{await_head, none_is_lost, nothing_is_left};
+use crate::slots::{await_head, none_is_lost};
 use anyhow::{Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

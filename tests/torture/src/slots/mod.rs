@@ -37,20 +37,6 @@ pub async fn none_is_lost(
     Ok(())
 }
 
-/// No call is running: nobody holds or awaits any advisory lock, neither on a key nor behind the slots of one.
-pub async fn nothing_is_left(client: &Client, report: &Report, after: &str) -> Result<()> {
-    const NONE: &str = "NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')";
-    let rows = "coalesce((SELECT string_agg(concat_ws(' ', pid, objsubid, mode, granted), ', ') FROM pg_locks \
-        WHERE locktype = 'advisory'), '')";
-    // Who is told of an error may be told a moment before the transaction has ended.
-    if becomes_true(client, NONE).await? {
-        return Ok(());
-    }
-    let rows: String = client.query_one(&format!("SELECT {rows}"), &[]).await?.get(0);
-    report.finding("locks left behind", format!("after {after}: {rows}"));
-    Ok(())
-}
-
 /// Returns when the process waits for a slot of the name, as the head of the queue.
 pub async fn await_head(client: &Client, pid: i32) -> Result<()> {
     // Not in the queue of any lock of Postgres, but for moments.

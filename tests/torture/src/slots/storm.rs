@@ -1,12 +1,13 @@
 //! Many clients that take slots of a few names, while a nemesis strikes at them: never more than there are slots, and
 //! afterwards as many as before.
 
+use crate::aftermath::nothing_is_left;
 use crate::report::Report;
 use crate::server::{Server, patiently};
 use crate::session::is_lost;
+use crate::slots::none_is_lost;
 use crate::slots::places::{Place, Places};
 use crate::slots::turn::Turn;
-use crate::slots::{none_is_lost, nothing_is_left};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -45,7 +46,7 @@ pub struct World {
 
 /// What is known of a client.
 #[derive(Default)]
-pub struct Mark {
+struct Mark {
     pid: i32,
     /// What it holds for sure.
     held: Option<(usize, Place)>,

@@ -1,7 +1,7 @@
 //! What one client of the storm does in one turn, chosen at random, and what it must see.
 
 use crate::server::PATIENCE;
-use crate::session::{is_cancel, state};
+use crate::session::{self, is_cancel, sqlstate};
 use crate::slots::places::{MOST, Place};
 use crate::slots::storm::{NAMES, World, name};
 use rand::Rng;
@@ -84,7 +84,7 @@ impl Turn<'_> {
         let outcome = match &answer {
             Ok(row) if row.get::<_, &str>(0) == "false" => NotGranted,
             Ok(_) => Granted,
-            Err(error) => match state(error) {
+            Err(error) => match sqlstate(error) {
                 code @ ("57014" | "40P01" | "55P03") => {
                     self.world.report.count(&format!("slots: errors {code}"), 1);
                     if is_cancel(error) { Cancelled } else { Failed }
@@ -102,12 +102,7 @@ impl Turn<'_> {
 
     /// Runs a statement that must not fail but by a cancel, until it runs.
     async fn must(&self, statement: &str) -> Result<(), Error> {
-        loop {
-            match self.client.batch_execute(statement).await {
-                Err(error) if is_cancel(&error) => {}
-                other => return other,
-            }
-        }
+        session::must(self.client, statement).await
     }
 
     async fn hold(&mut self) {
@@ -170,7 +165,7 @@ impl Turn<'_> {
     /// Runs a statement in a transaction; when a cancel hits it, all that follows fails.
     async fn must_in_transaction(&self, statement: &str) -> Result<(), Error> {
         match self.client.batch_execute(statement).await {
-            Err(error) if matches!(state(&error), "57014" | "25P02") => Ok(()),
+            Err(error) if matches!(sqlstate(&error), "57014" | "25P02") => Ok(()),
             other => other,
         }
     }
@@ -296,7 +291,7 @@ impl Turn<'_> {
                     .await;
                 match rows {
                     Err(error) if is_cancel(&error) => {}
-                    Err(error) if state(&error) == "25P02" => self.must("ROLLBACK").await?,
+                    Err(error) if sqlstate(&error) == "25P02" => self.must("ROLLBACK").await?,
                     other => break !other?.is_empty(),
                 }
             };

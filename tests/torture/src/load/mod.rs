@@ -1,19 +1,22 @@
 //! Many clients that lock and unlock at random, while a nemesis strikes at them and an eye is kept on every
 //! answer.
 
-use crate::history::History;
-use crate::nemesis;
+mod history;
+mod nemesis;
+mod turn;
+
+use crate::aftermath::nobody_is_left;
 use crate::report::Report;
-use crate::server::{PATIENCE, Server, patiently};
+use crate::server::{Server, patiently};
 use crate::session::{Session, is_lost};
-use crate::turn::Turn;
 use anyhow::Result;
+use history::History;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 use tokio_postgres::Client;
+use turn::Turn;
 
 /// The names that everybody wants, each with a counter to protect; and how many others there are.
 pub const HOT: usize = 16;
@@ -130,10 +133,10 @@ pub async fn run(server: Arc<Server>, report: Arc<Report>, size: Size) -> Result
     nemesis.await??;
     drop(admin);
     settle(&world).await?;
-    quiet(&world.server, &world.report).await
+    nobody_is_left(&world.server, &world.report).await
 }
 
-/// Checks (a) and (b): the holds that were recorded, and the counters that the locks protected.
+/// Judges the holds that were recorded, and the counters that the locks protected.
 async fn settle(world: &World) -> Result<()> {
     let report = &world.report;
     report.count("operations", world.operations.load(Relaxed));
@@ -154,39 +157,6 @@ async fn settle(world: &World) -> Result<()> {
     report.expect(late <= 5 + all / 50, "result and reality", || {
         format!("{late} of {all} cancels left a lock behind")
     });
-    Ok(())
-}
-
-/// Check (e): when all clients are gone, nothing is left.
-pub async fn quiet(server: &Server, report: &Report) -> Result<()> {
-    let (admin, _) = server.connect_patiently().await?;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let others: i64 = admin
-            .query_one(
-                "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
-                &[],
-            )
-            .await?
-            .get(0);
-        if others == 0 {
-            break;
-        }
-        if Instant::now() > end {
-            report.finding("backends that do not end", format!("{others} backends"));
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let left: i64 = admin
-        .query_one(
-            "SELECT count(*) FROM pg_locks AS l WHERE locktype = 'advisory' \
-             AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE l.virtualtransaction = '-1/' || transaction)",
-            &[],
-        )
-        .await?
-        .get(0);
-    report.expect(left == 0, "locks left behind", || format!("{left} rows in pg_locks"));
     Ok(())
 }
 
@@ -228,7 +198,7 @@ async fn connect(world: &World, number: usize) -> Result<Session> {
     Ok(session)
 }
 
-/// Check (e): no wait has left its own limit behind.
+/// No wait has left its own limit behind.
 async fn check_lock_timeout(world: &World, number: usize, session: &Session) -> Result<()> {
     let Some(expected) = own_lock_timeout(number) else { return Ok(()) };
     loop {

@@ -1,8 +1,8 @@
 //! What one client of a load does in one turn, chosen at random, and what it must see.
 
-use crate::history::Hold;
+use crate::load::history::Hold;
 use crate::load::{COLD, HOT, LATE_CANCELS, World};
-use crate::session::{Call, Model, Name, Session, array, name, state};
+use crate::session::{Call, Model, Name, Session, array, name, sqlstate};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::sync::atomic::Ordering::Relaxed;
@@ -68,7 +68,7 @@ impl Turn<'_> {
     fn sort_out<T>(&self, answer: Result<T, Error>) -> Result<Outcome<T>, Error> {
         match answer {
             Ok(value) => Ok(Done(value)),
-            Err(error) => match state(&error) {
+            Err(error) => match sqlstate(&error) {
                 code @ ("57014" | "40P01" | "55P03") => {
                     self.world.report.count(&format!("errors {code}"), 1);
                     Ok(if code == "57014" { Cancelled } else { Failed })
@@ -85,7 +85,7 @@ impl Turn<'_> {
         self.world.operation();
         let answer = self.session.lock(call).await;
         if let Err(error) = &answer
-            && state(error) == "55P03"
+            && sqlstate(error) == "55P03"
             && !call.blocking
         {
             self.world.report.finding("error codes", format!("{error:?} instead of false"));
@@ -162,7 +162,7 @@ impl Turn<'_> {
         self.check("ROLLBACK TO").await
     }
 
-    /// Check (b): the counter of a hot name, read and then written with nothing but the lock to protect it.
+    /// Raises the counter of a hot name: read and then written with nothing but the lock to protect it.
     async fn raise_counter(&self, number: usize) -> Result<(), Error> {
         let key = number as i32;
         let client = &self.session.client;
@@ -212,7 +212,7 @@ impl Turn<'_> {
         Ok(false)
     }
 
-    /// Check (d): after false or an error no key of the call is newly held.
+    /// After false or an error no key of the call is newly held.
     ///
     /// A cancel can also hit the statement when the function has returned already, in the last instants
     /// before the answer is sent. The lock is held then, as documented; that is counted, not a finding,

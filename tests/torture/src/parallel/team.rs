@@ -1,170 +1,25 @@
-//! Parallel queries: their leader waits for a lock while a worker raises an error, before, at and after the grant.
-//! The error reaches the client as it is, nothing stays held, and the queue goes on.
+//! The sessions around a parallel query, which play the cases.
 
+use crate::parallel::WORKERS;
+use crate::parallel::case::{Case, DUE_MS, Limit, Moment, marker, names, signal};
 use crate::report::Report;
 use crate::server::{Server, await_waiting, becomes_true, truth};
-use crate::session::{Name, array, key_of, name, state};
-use anyhow::{Context, Result, bail, ensure};
+use crate::session::{array, key_of, sqlstate};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::{Client, Error, Row};
 
-/// SQLSTATEs of a worker's errors, and how the messages that come with them begin.
-const FAILURES: [(&str, &str); 8] = [
-    ("55P03", NO),
-    ("57014", NO),
-    ("40P01", NO),
-    ("25P02", NO),
-    ("XX000", NO),
-    ("P0001", NO),
-    ("22012", "division by zero"),
-    ("57P01", "terminating "),
-];
-const NO: &str = "the worker says no";
-
-/// When the worker's error comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    /// Perhaps before the leader waits.
-    AtOnce,
-    /// While the lock is held by another.
-    Before,
-    /// Together with the grant.
-    At,
-    /// A little later than the grant.
-    After,
-    /// Together with the grant, both while the leader is stopped: it finds them when it goes on.
-    Stopped,
-}
-
-const MOMENTS: [Moment; 5] =
-    [Moment::AtOnce, Moment::Before, Moment::At, Moment::After, Moment::Stopped];
-
-/// How long the leader may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    None,
-    Long,
-    /// Until the very moment of the worker's error.
-    Due,
-}
-
 /// After a worker's error, a leader that has not answered so long later never will.
 const ANSWER: Duration = Duration::from_secs(5);
 
-const LONG_MS: u64 = 20_000;
-const DUE_MS: u64 = 40;
-
-#[derive(Debug)]
-struct Case {
-    failure: (&'static str, &'static str),
-    moment: Moment,
-    limit: Limit,
-    /// The limit is `lock_timeout`, else the argument.
-    by_setting: bool,
-    names: Vec<Name>,
-    in_session: bool,
-    exclusive: bool,
-    /// `lock_keys`, else `try_lock_keys`.
-    blocking: bool,
-}
-
-impl Case {
-    /// The value of `lock_timeout`, which the call has to leave as it is.
-    fn lock_timeout(&self) -> &'static str {
-        match self.limit {
-            Limit::None => "0",
-            _ if !self.by_setting => "7ms",
-            Limit::Long => "20s",
-            Limit::Due => "40ms",
-        }
-    }
-
-    /// True when it has locked; then it locks the marker too, which shows that the call has returned.
-    fn call(&self) -> String {
-        let timeout = match self.limit {
-            Limit::Long if !self.by_setting => format!("'{LONG_MS}ms'"),
-            Limit::Due if !self.by_setting => format!("'{DUE_MS}ms'"),
-            _ => "NULL".into(),
-        };
-        let arguments = format!(
-            "'{}', timeout => {timeout}, shared => {}, session => {}",
-            array(&self.names),
-            !self.exclusive,
-            self.in_session
-        );
-        let call = match self.blocking {
-            true => format!("concat(lock_keys({arguments})) = ''"),
-            false => format!("try_lock_keys({arguments})"),
-        };
-        format!("{call} AND pg_try_advisory_lock({})", marker())
-    }
-}
-
-fn marker() -> i64 {
-    key_of(&name(6_000_010))
-}
-
-/// While this is locked, workers raise their errors.
-fn signal() -> i64 {
-    key_of(&name(6_000_011))
-}
-
-/// Three names in the order of their keys.
-fn names() -> [Name; 3] {
-    let mut names = [6_000_000, 6_000_001, 6_000_002].map(name);
-    names.sort_by_key(key_of);
-    names
-}
-
-/// A table whose rows come from a worker; it fails at one of them. So many rows before that make the leader
-/// begin with the first, and fit into the queue between the two.
-const SCHEMA: &str = "
-    CREATE TABLE parallel_rows WITH (parallel_workers = 2) AS SELECT i FROM generate_series(0, 200) AS i;
-    ANALYZE parallel_rows;
-    CREATE FUNCTION fails(i int, leader int, signal bigint, failure text) RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$
-    BEGIN
-      IF leader = pg_backend_pid() THEN
-        RAISE 'there is no worker';
-      ELSIF i = 100 THEN
-        WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32) | objid::bigint = signal) LOOP
-          PERFORM pg_sleep(0.0002);
-        END LOOP;
-        CASE failure
-          WHEN '22012' THEN PERFORM 1 / 0;
-          WHEN '57P01' THEN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(10);
-          ELSE RAISE 'the worker says no' USING ERRCODE = failure;
-        END CASE;
-      END IF;
-      RETURN repeat('x', 400);
-    END $$;
-    CREATE FUNCTION runs(leader int, statement text) RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$
-    DECLARE result text;
-    BEGIN
-      IF leader = pg_backend_pid() THEN
-        RAISE 'there is no worker';
-      END IF;
-      EXECUTE statement INTO result;
-      RETURN result;
-    END $$;";
-
-/// Workers do all the work below the Gather node; as the table has one page, one of them.
-const WORKERS: &str = "SET max_parallel_workers_per_gather = 2; SET parallel_leader_participation = off; \
-    SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; \
-    SET advisory_keys.warn_short_locks = off";
-
-pub async fn prepare(server: &Server) -> Result<()> {
-    let (client, _) = server.connect_patiently().await?;
-    Ok(client.batch_execute(SCHEMA).await?)
-}
-
-struct Team {
+/// The sessions that it takes.
+pub struct Team {
     leader: Arc<Client>,
     leader_pid: i32,
     /// Holds the lock first.
@@ -176,52 +31,25 @@ struct Team {
     observer: Client,
 }
 
-/// So many of each error at each moment at each level, in calls that are else random.
-pub async fn workers_fail(server: &Server, report: &Report, times: usize, seed: u64) -> Result<()> {
-    let mut random = StdRng::seed_from_u64(seed);
-    let (leader, leader_pid) = server.connect_patiently().await?;
-    let (holder, _) = server.connect_patiently().await?;
-    let (next, next_pid) = server.connect_patiently().await?;
-    let (observer, _) = server.connect_patiently().await?;
-    leader.batch_execute(WORKERS).await?;
-    let (leader, next) = (Arc::new(leader), Arc::new(next));
-    let team = Team { leader, leader_pid, holder, next, next_pid, observer };
-    for _ in 0..times {
-        for failure in FAILURES {
-            for moment in MOMENTS {
-                for in_session in [false, true] {
-                    let [first, middle, last] = names();
-                    let case = Case {
-                        failure,
-                        moment,
-                        limit: *[Limit::None, Limit::Long, Limit::Due]
-                            .choose(&mut random)
-                            .expect("a choice"),
-                        by_setting: random.random(),
-                        names: match random.random() {
-                            true => vec![middle],
-                            false => vec![last, middle, first],
-                        },
-                        in_session,
-                        exclusive: random.random(),
-                        blocking: random.random(),
-                    };
-                    let played = team.play(report, &case, &mut random).await;
-                    if played.is_err() {
-                        // It may wait where it does not see that its client is gone.
-                        let end = format!("SELECT pg_terminate_backend({leader_pid})");
-                        team.observer.batch_execute(&end).await?;
-                    }
-                    played.with_context(|| format!("{case:?}"))?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 impl Team {
-    async fn play(&self, report: &Report, case: &Case, random: &mut StdRng) -> Result<()> {
+    pub async fn new(server: &Server) -> Result<Self> {
+        let (leader, leader_pid) = server.connect_patiently().await?;
+        let (holder, _) = server.connect_patiently().await?;
+        let (next, next_pid) = server.connect_patiently().await?;
+        let (observer, _) = server.connect_patiently().await?;
+        leader.batch_execute(WORKERS).await?;
+        let (leader, next) = (Arc::new(leader), Arc::new(next));
+        Ok(Self { leader, leader_pid, holder, next, next_pid, observer })
+    }
+
+    /// Ends the leader, which may wait where it does not see that its client is gone.
+    pub async fn end(&self) -> Result<()> {
+        let end = format!("SELECT pg_terminate_backend({})", self.leader_pid);
+        Ok(self.observer.batch_execute(&end).await?)
+    }
+
+    /// Plays a case, and looks at the answer, the locks and the queue.
+    pub async fn play(&self, report: &Report, case: &Case, random: &mut StdRng) -> Result<()> {
         let held = key_of(&names()[1]);
         self.holder.batch_execute(&format!("SELECT pg_advisory_lock({held})")).await?;
         let fail = format!("SELECT pg_advisory_lock({})", signal());
@@ -366,13 +194,13 @@ impl Team {
         let message = error.as_db_error().map_or("", |error| error.message());
         let own = case.blocking
             && case.limit == Limit::Due
-            && state(&error) == "55P03"
+            && sqlstate(&error) == "55P03"
             && message.starts_with("could not obtain advisory lock within");
         if own {
             report.count("workers that failed when their leader's wait had ended", 1);
         }
         report.expect(
-            own || state(&error) == case.failure.0 && message.starts_with(case.failure.1),
+            own || sqlstate(&error) == case.failure.0 && message.starts_with(case.failure.1),
             "parallel queries",
             || format!("{case:?}: {error:?}"),
         );
@@ -418,38 +246,4 @@ impl Team {
         });
         Ok(())
     }
-}
-
-/// Functions that lock or look at locks are refused in a worker itself.
-pub async fn calls_in_workers(server: &Server, report: &Report) -> Result<()> {
-    let (client, pid) = server.connect_patiently().await?;
-    client.batch_execute(WORKERS).await?;
-    for call in [
-        "try_lock_keys(''{worker}'')",
-        "try_lock_keys(''{worker}'', timeout => ''1s'', session => true)",
-        "lock_keys(''{worker}'', shared => true)",
-        "lock_keys(''{{worker},{other}}'', session => true)",
-        "unlock_keys(''{worker}'')",
-        "release_keys(''{worker}'')",
-        "holds_keys(''{worker}'')",
-        "keys_available(''{worker}'')",
-        "claim_keys(''{worker}'')",
-        "try_lock_slot(''{worker}'', 2)",
-        "lock_slot(''{worker}'', 2, session => true)",
-        "unlock_slot(''{worker}'')",
-        "slots_held(''{worker}'')",
-    ] {
-        let statement = format!("SELECT max(runs({pid}, 'SELECT {call}')) FROM parallel_rows");
-        let answer = client.query_one(&statement, &[]).await;
-        let code = answer.as_ref().err().map_or("no error", state);
-        report.expect(code == "25000", "parallel queries", || {
-            format!("{code} from {call} in a worker")
-        });
-        let none = "NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')";
-        report.expect(truth(&client, none).await?, "result and reality", || {
-            format!("{call} in a worker has left a lock")
-        });
-        report.count("calls in a worker", 1);
-    }
-    Ok(())
 }
