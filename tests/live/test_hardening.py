@@ -10,7 +10,7 @@ import pytest
 from scene import PORTABLE, connections, install_portable, native_only, scratch_database
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "hardening.md").read_text(encoding="utf-8")
-OURS, CORES, BOUNDS, POOLED = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+OURS, VIEWS, CORES, BOUNDS, POOLED = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
 
 LOCK = "SELECT locks.lock_keys('{a}', timeout => '1s')"
 
@@ -21,9 +21,9 @@ EXECUTABLE = """
 
 @pytest.fixture
 def sessions(connect):
-    """A database with the edition in its schema `locks`: connections of a superuser, of the role `app` of the page's, and of a guest."""
+    """A database with the edition in its schema `locks`: connections of a superuser, of the roles `app` and `monitor` of the page's, and of a guest."""
     tail = uuid.uuid4().hex[:8]
-    names = {role: f"regress_ak_{role}_{tail}" for role in ("app", "guest")}
+    names = {role: f"regress_ak_{role}_{tail}" for role in ("app", "monitor", "guest")}
     admin = connect()
     for name in names.values():
         admin.execute(f"CREATE ROLE {name} LOGIN")
@@ -48,7 +48,9 @@ def executable(sessions, role, schema, pattern):
 
 
 def run(sessions, sql):
-    sessions["superuser"].execute(re.sub(r"\b(TO|ROLE) app\b", rf"\1 {sessions['app'].info.user}", sql))
+    for role in ("app", "monitor"):
+        sql = re.sub(rf"\b(TO|ROLE) {role}\b", rf"\1 {sessions[role].info.user}", sql)
+    sessions["superuser"].execute(sql)
 
 
 @native_only("of the portable edition no extension says what belongs to it")
@@ -63,6 +65,13 @@ def test_ours_are_for_the_application_alone(sessions):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             sessions["guest"].execute(refused)
     sessions["app"].execute("TABLE locks.advisory_locks")
+    # Who monitors, only looks.
+    run(sessions, "SET search_path = locks; " + VIEWS)
+    for view in ("locks.advisory_locks", "locks.advisory_lock_stats"):
+        sessions["monitor"].execute(f"TABLE {view}")
+    sessions["monitor"].execute("SELECT locks.advisory_lock_stats_evictions()")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sessions["monitor"].execute(LOCK)
     # Core's are everybody's all the same, as the page says.
     sessions["guest"].execute("SELECT pg_try_advisory_xact_lock(1)")
 

@@ -270,6 +270,27 @@ def test_a_wait_that_ends_without_a_slot_leaves_nothing(connect, name):
     assert_nothing_left(observer, waiter)
 
 
+def test_the_error_says_what_keeps_the_slots(connect, name):
+    holder, other, waiter, observer = (connect() for _ in range(4))
+    def detail(slots):
+        with pytest.raises(psycopg.errors.LockNotAvailable) as error:
+            waiter.execute("SELECT lock_slot(%s, %s, timeout => '20ms')", [name, slots])
+        return error.value.diag.message_detail.partition(") has ")[2]
+
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert detail(2) == f"2 slots and is held exclusively by process {pid_of(holder)}."
+    holder.execute("SELECT unlock_keys(%s)", [name])
+
+    hold(holder, name, 3, level="session")
+    drain = Background(other, "SELECT lock_keys(%s)", [name])
+    wait_until_queued(observer, pid_of(other))
+    # The table may have been copied for the error before.
+    time.sleep(1)
+    assert detail(3) == f"3 slots and is held by process {pid_of(holder)}, the rest is free now or others wait for it before this session."
+    holder.execute("SELECT unlock_slot(%s)", [name])
+    drain.result()
+
+
 @pytest.mark.parametrize("place", ["head", "queue"])
 @pytest.mark.parametrize("end", ["cancel", "terminate", "statement_timeout"])
 def test_who_is_ended_while_waiting_leaves_nothing_and_keeps_nobody(connect, name, place, end):
