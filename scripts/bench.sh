@@ -17,5 +17,6 @@ install_extension
 server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-bench.XXXXXX")
 chmod 755 "$server"
 trap 'stop_server "$server"; rm -rf "$server"' EXIT
+mkdir -p target
 start_server "$server" shared_preload_libraries=advisory_keys max_locks_per_transaction=1024 shared_buffers=256MB autovacuum=off
 PATH=$("$PG_CONFIG" --bindir):$PATH "$PYTHON" bench/bench.py --output "target/bench-pg$major.json" "$@"
