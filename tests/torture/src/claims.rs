@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::Server;
-use crate::session::{is_cancel, key_of, sqlstate};
+use crate::session::{is_cancel, key_of, lift_statement_timeout, sqlstate};
 use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -89,17 +89,6 @@ impl Worker {
     async fn unlock(&self) -> Result<()> {
         Ok(self.client.batch_execute("ROLLBACK; SELECT pg_advisory_unlock_all()").await?)
     }
-
-    /// A timeout may strike as late as before the next statement.
-    async fn hurry_no_more(&self) -> Result<(), Error> {
-        loop {
-            let off = self.client.batch_execute("SET statement_timeout = 0").await;
-            match off.and(self.client.batch_execute("SELECT 1").await) {
-                Err(error) if is_cancel(&error) => {}
-                other => return other,
-            }
-        }
-    }
 }
 
 /// So many workers, each with so many calls.
@@ -149,7 +138,7 @@ pub async fn by_many(
                 }
                 let answer = worker.claim(&call).await;
                 if hurried {
-                    worker.hurry_no_more().await?;
+                    lift_statement_timeout(&worker.client).await?;
                 }
                 let rows = match answer {
                     Ok(rows) => rows,

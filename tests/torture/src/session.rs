@@ -213,6 +213,17 @@ pub async fn must(client: &Client, statement: &str) -> Result<(), Error> {
     }
 }
 
+/// No more statement_timeout, which may strike as late as before the next statement.
+pub async fn lift_statement_timeout(client: &Client) -> Result<(), Error> {
+    loop {
+        let off = client.batch_execute("SET statement_timeout = 0").await;
+        match off.and(client.batch_execute("SELECT 1").await) {
+            Err(error) if is_cancel(&error) => {}
+            other => return other,
+        }
+    }
+}
+
 /// Its SQLSTATE; empty if it does not come from the server.
 pub fn sqlstate(error: &Error) -> &str {
     error.code().map_or("", |code| code.code())

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::server::{Server, truth};
-use crate::session::{is_cancel, must, sqlstate};
+use crate::session::{is_cancel, lift_statement_timeout, must, sqlstate};
 use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -134,7 +134,7 @@ async fn client(
                 [Patience::None, Patience::Short, Patience::Cancelled][random.random_range(0..3)];
             let counts = told.entry(kind).or_default();
             let outcome = lock(&client, &name, patience, random.random_range(1..15)).await;
-            must(&client, "SET statement_timeout = 0").await?;
+            lift_statement_timeout(&client).await?;
             match outcome {
                 Ok(true) => counts.locks += 1,
                 Ok(false) if patience == Patience::None => counts.refused += 1,

@@ -153,8 +153,8 @@ impl Scene<'_> {
             let waiting = self.agent.begin(&wait);
             await_waiting(&self.admin, self.agent.pid).await?;
             self.stranger_looks(&wait, &self.spy, key).await;
-            // Long enough for the line of log_lock_waits, which comes to those who ask for it.
-            tokio::time::sleep(Duration::from_millis(70)).await;
+            // The line of log_lock_waits, which comes to those who ask for it; on a busy machine not at once.
+            self.agent.awaits("still waiting").await;
             let cancel =
                 self.spy.sees(&format!("SELECT pg_cancel_backend({})", self.agent.pid)).await;
             ensure!(

@@ -1,8 +1,9 @@
 //! A session of some role, and all that it is shown.
 
-use crate::server::{Server, config};
+use crate::server::{PATIENCE, Server, config};
 use anyhow::{Context, Result};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage};
 
@@ -61,6 +62,14 @@ impl Spy {
     pub fn begin(&self, statements: &str) -> JoinHandle<String> {
         let (spy, statements) = (self.clone(), statements.to_string());
         tokio::spawn(async move { spy.sees(&statements).await })
+    }
+
+    /// Returns when it was told this, or when that takes too long.
+    pub async fn awaits(&self, what: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.messages.lock().expect("no panic").contains(what) && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Releases what it holds at session level.
