@@ -27,6 +27,7 @@ SELECT * FROM my_locks;
 BEGIN;
 SELECT lock_keys(ARRAY['a']);
 SELECT unlock_keys(ARRAY['a']);
+SELECT unlock_keys(ARRAY['a'], shared => true);
 SELECT holds_keys(ARRAY['a']);
 COMMIT;
 
