@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from scene import PATIENCE, PORTABLE, connections, install, scratch_database, wait_until
+from scene import PATIENCE, PORTABLE, connections, install, scratch_database, unique, wait_until
 
 (LEASES_SQL,) = (pathlib.Path(__file__).parents[2] / "leases").glob("advisory_leases--*.sql")
 
@@ -50,7 +50,7 @@ def connect(database):
 
 @pytest.fixture
 def name():
-    return ["lease", uuid.uuid4().hex]
+    return unique("lease")
 
 
 @contextmanager

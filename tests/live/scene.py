@@ -77,6 +77,11 @@ def name_key(*parts):
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
+def unique(*parts):
+    """A name that begins like this, and that no other test has."""
+    return [*parts, uuid.uuid4().hex[:12]]
+
+
 def in_key_order(names):
     """The order in which a call locks them."""
     return sorted(names, key=lambda name: name_key(*name))

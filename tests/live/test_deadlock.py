@@ -4,13 +4,13 @@ The server log is the file that ADVISORY_KEYS_SERVER_LOG names.
 """
 
 import os
-import uuid
 
 import psycopg
 import pytest
 
 from scene import (
-    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, statement_of, wait_until, wait_until_waiting,
+    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, statement_of, unique, wait_until,
+    wait_until_waiting,
 )
 
 levels = pytest.mark.parametrize("level", ["transaction", "session"])
@@ -22,7 +22,7 @@ names_in_context = native_only("PL/pgSQL adds no context to an error that it did
 @pytest.fixture
 def name():
     """A name that no other test writes to the log."""
-    return ["log", uuid.uuid4().hex]
+    return unique("log")
 
 
 def context_line(name):

@@ -1,31 +1,20 @@
 """`held_since` and `level` of `advisory_locks`: since when a session holds by name, and how."""
 
-import uuid
 
 import pytest
 
-from scene import MAJOR, Background, connections, name_key, native_only, pid_of, wait_until_waiting
-from server import MODES, with_shared_memory
+from scene import MAJOR, Background, name_key, native_only, pid_of, unique, wait_until_waiting
+from server import MODES, connect, server_fixture  # noqa: F401, a fixture
 
 pytestmark = native_only("it needs shared memory")
 
 
-@pytest.fixture(scope="module", params=MODES)
-def server(request):
-    server = with_shared_memory(request.param, max_prepared_transactions="5")
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def connect(server):
-    with connections(server.connect) as connect:
-        yield connect
+server = server_fixture(MODES, max_prepared_transactions=5)
 
 
 @pytest.fixture
 def name():
-    return ["order", uuid.uuid4().hex[:12]]
+    return unique("order")
 
 
 def seen(observer, *name):

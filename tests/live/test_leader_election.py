@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 
-import psycopg
 import pytest
 
 from leases import install_leases
@@ -327,8 +326,7 @@ def test_a_lost_answer_is_found(start, db, language):
 @pytest.mark.parametrize("language", OTHER)
 def test_not_on_the_standby_is_not_granted(start, language):
     """A wait for a synchronous standby that somebody cancels is only a warning."""
-    server = Server(install=install_leases)
-    try:
+    with Server(install=install_leases) as server:
         with server.connect() as db:
             def synchronous_with(names):
                 db.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
@@ -344,5 +342,3 @@ def test_not_on_the_standby_is_not_granted(start, language):
             assert candidate.said == []
             synchronous_with("")
             wait_until(lambda: candidate.token, "it leads")
-    finally:
-        server.remove()

@@ -3,9 +3,7 @@
 import psycopg
 import pytest
 
-from leases import (  # noqa: F401
-    CALLS, call, connect, database, fence, holds, install_both, name, release, renew, roles, take, wait_until_expired,
-)
+from leases import connect, database, fence, holds, name, release, renew, roles, take  # noqa: F401
 from scene import MAJOR, PORTABLE, connections, scratch_database
 
 LEASE = "SELECT name FROM advisory_leases.leases WHERE name = %s"

@@ -1,15 +1,14 @@
 """What README.md, and the pages that grew out of it, show and say, run as it stands there."""
 
-import os
 import pathlib
 import re
-import subprocess
 import uuid
 
 import psycopg
 import pytest
 
-from scene import Background, native_only, pid_of, scratch_database, wait_until, wait_until_waiting
+from programs import program
+from scene import Background, native_only, pid_of, scratch_database, unique, wait_until, wait_until_waiting
 from server import Server
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -78,15 +77,12 @@ def test_the_trigger_sees_the_lock_whatever_the_search_path(accounts, search_pat
 
 def test_the_trigger_and_pg_restore_of_data(accounts, tmp_path):
     insert(accounts, 1)
-    bindir = subprocess.run(
-        [os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
     dump = str(tmp_path / "dump")
-    subprocess.run([f"{bindir}/pg_dump", "-a", "-Fc", "-f", dump, accounts.info.dbname], check=True)
+    program("pg_dump", "-a", "-Fc", "-f", dump, accounts.info.dbname)
     accounts.execute("DELETE FROM account")
 
     def restore(*options):
-        command = [f"{bindir}/pg_restore", "-a", "-d", accounts.info.dbname, *options, dump]
-        return subprocess.run(command, check=False, capture_output=True, text=True)
+        return program("pg_restore", "-a", "-d", accounts.info.dbname, *options, dump, check=False, text=True)
 
     assert "account 1 is changed without its lock" in restore().stderr
     assert restore("--disable-triggers").returncode == 0
@@ -94,8 +90,7 @@ def test_the_trigger_and_pg_restore_of_data(accounts, tmp_path):
 
 
 def test_the_trigger_and_logical_replication():
-    server = Server(wal_level="logical")
-    try:
+    with Server(wal_level="logical") as server:
         with server.connect() as subscriber:
             subscriber.execute("CREATE TABLE account (id int PRIMARY KEY)")
             subscriber.execute(block_with("CREATE FUNCTION assert_account_locked"))
@@ -115,8 +110,6 @@ def test_the_trigger_and_logical_replication():
                 publisher.execute("INSERT INTO account VALUES (2)")
                 wait_until(lambda: "ERROR:" in server.log(), "an error of the worker")
                 assert "ERROR:  account 2 is changed without its lock" in server.log()
-    finally:
-        server.remove()
 
 
 # A leader at session level.
@@ -162,7 +155,7 @@ def test_names_have_no_limit_of_length(connect):
 
 
 def test_a_writer_who_waits_is_not_overtaken_by_those_who_share(connect):
-    reader, writer, third, name = connect(autocommit=False), connect(), connect(autocommit=False), [uuid.uuid4().hex]
+    reader, writer, third, name = connect(autocommit=False), connect(), connect(autocommit=False), unique()
     reader.execute("SELECT lock_keys(%s, shared => true)", [name])
     ask = "SELECT keys_available(%(name)s, shared => true), try_lock_keys(%(name)s, shared => true)"
     assert third.execute(ask, {"name": name}).fetchone() == (True, True)
@@ -246,8 +239,7 @@ def test_the_owner_may_drop_it_but_not_revoke_or_move_it(roles):
     ({}, False), ({"session_preload_libraries": "advisory_keys"}, False), ({"shared_preload_libraries": "advisory_keys"}, True),
 ])
 def test_what_keeps_a_client_from_getting_round_a_setting(preload, kept):
-    server = Server(**preload)
-    try:
+    with Server(**preload) as server:
         with server.connect() as db:
             db.execute("CREATE ROLE app LOGIN; ALTER ROLE app SET advisory_keys.session_locks = off")
         lock, client = "SELECT lock_keys('{a}', session => true)", {"options": "-c advisory_keys.session_locks=on", "user": "app"}
@@ -259,5 +251,3 @@ def test_what_keeps_a_client_from_getting_round_a_setting(preload, kept):
         else:
             with server.connect(**client) as db:
                 db.execute(lock)
-    finally:
-        server.remove()
