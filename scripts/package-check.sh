@@ -15,8 +15,9 @@ cd "$(dirname "$0")/.."
 . scripts/packaging/bundle.sh
 
 need_packages iproute2
-folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-packages.XXXXXX")
-trap 'stop_server "$folder/server"; rm -rf "$folder"' EXIT
+make_scratch packages
+folder=$SCRATCH/packages
+mkdir "$folder"
 
 # make_deb_of_released MAJOR VERSION: a package of what users of a version have installed; there was none of its own, so it is made of
 # the present one.
