@@ -2,12 +2,11 @@
 
 import re
 import subprocess
-import uuid
 
 import psycopg
 import pytest
 
-from scene import PORTABLE_SQL, install_portable, scratch_database
+from scene import PORTABLE_SQL, install_portable, roles, scratch_database
 from server import default_bindir
 
 FILE = PORTABLE_SQL.read_text(encoding="utf-8")
@@ -41,11 +40,8 @@ def empty():
 
 @pytest.fixture
 def stranger():
-    name = f"live_stranger_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(dbname="postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {name}")
-        yield name
-        admin.execute(f"DROP ROLE {name}")
+    with psycopg.connect(dbname="postgres", autocommit=True) as admin, roles(admin, stranger="") as names:
+        yield names["stranger"]
 
 
 def psql(dbname, *options):

@@ -13,11 +13,11 @@ import time
 import pytest
 
 from leases import install_leases
+from pooler import Pooler
 from programs import environment
 from proxy import Proxy
 from scene import native_only, scratch_database, stopped, wait_until
 from server import Server
-from test_pooler import Pooler
 
 pytestmark = native_only("the leases are the same beside either edition")
 

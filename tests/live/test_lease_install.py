@@ -7,10 +7,10 @@ import psycopg
 import pytest
 
 from leases import (  # noqa: F401
-    LEASES_SQL, connect, database, holds, install_both, install_by_script, install_leases, name, release, renew, roles, take,
+    LEASES_SQL, connect, database, holds, install_both, install_by_script, install_leases, name, release, renew, take,
 )
 from programs import program
-from scene import PORTABLE, name_key, native_only, scratch_database
+from scene import PORTABLE, name_key, native_only, roles, scratch_database
 
 VECTORS = json.loads((pathlib.Path(__file__).parents[1] / "vectors.json").read_text(encoding="ascii"))
 ENCODINGS = {"UTF8": "日本 ä", "EUC_JP": "日本", "EUC_KR": "한국", "LATIN1": "Müller", "SQL_ASCII": "日本 ä"}

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from leases import install_leases
+from pooler import Pooler
 from scene import Background, pid_of, scratch_database, wait_until
 from server import Server
-from test_pooler import Pooler
 
 KEY = ["where", "it", "runs"]
 TAKE = "SELECT advisory_leases.try_lease_key(%s, '1 min')"

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from leases import connect, database, fence, holds, name, release, renew, roles, take  # noqa: F401
-from scene import MAJOR, PORTABLE, connections, scratch_database
+from leases import connect, database, fence, holds, name, release, renew, take  # noqa: F401
+from scene import MAJOR, PORTABLE, connections, roles, scratch_database
 
 LEASE = "SELECT name FROM advisory_leases.leases WHERE name = %s"
 

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from names import names_of
+from parallel import create_in_leader, make_rows, use_workers
 from scene import (
     MAJOR, Background, name_key, native_only, pid_of, scratch_database, unique, wait_until, wait_until_waiting,
 )
@@ -143,17 +144,12 @@ def test_a_first_call_in_the_leader_of_a_parallel_query_puts_the_record_off():
     """Attaching to it takes a subtransaction, which is not allowed there."""
     with Server(log_min_messages="log") as server:
         with server.connect() as db:
-            db.execute("CREATE TABLE rows WITH (parallel_workers = 2) AS SELECT n FROM generate_series(1, 200) AS n")
+            make_rows(db)
         with server.connect() as db:
             heard, name = [], unique("order")
             db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
-            for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
-                db.execute(f"SET {setting} = 0")
-            db.execute("SET parallel_leader_participation = off")
-            made = "CREATE TABLE made AS SELECT n, try_lock_keys(ARRAY['row', n::text]) FROM rows WHERE n < 3 OFFSET 0"
-            plan = db.execute(f"EXPLAIN {made}").fetchall()
-            assert any("Gather" in line for line, in plan)
-            db.execute(made)
+            use_workers(db)
+            create_in_leader(db)
             assert heard == []
             db.execute("SELECT lock_keys(%s, session => true)", [name])
             assert names_of(db, name) == ["-".join(name)]

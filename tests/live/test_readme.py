@@ -2,13 +2,12 @@
 
 import pathlib
 import re
-import uuid
 
 import psycopg
 import pytest
 
 from programs import program
-from scene import Background, native_only, pid_of, scratch_database, unique, wait_until, wait_until_waiting
+from scene import Background, native_only, pid_of, roles, scratch_database, unique, wait_until, wait_until_waiting
 from server import Server
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -187,49 +186,43 @@ def test_nobody_notices_who_waits_for_himself_through_dblink(connect):
 # Who may use it.
 
 @pytest.fixture
-def roles(connect):
+def sessions(connect):
     """The owner of a new database, a role `app` of the page's, and a guest: connections to it as each of them
     and as a superuser."""
-    tail = uuid.uuid4().hex[:8]
-    names = {role: f"regress_ak_{role}_{tail}" for role in ("owner", "app", "guest")}
-    admin = connect()
-    for name in names.values():
-        admin.execute(f"CREATE ROLE {name} LOGIN")
-    with scratch_database("roles", f"OWNER {names['owner']}", install=lambda db: None) as database:
+    with roles(connect(), owner="LOGIN", app="LOGIN", guest="LOGIN") as names, \
+            scratch_database("roles", f"OWNER {names['owner']}", install=lambda db: None) as database:
         sessions = {role: connect(dbname=database, user=name) for role, name in names.items()}
         block = block_with("GRANT USAGE ON SCHEMA locks TO app").replace("TO app", f"TO {names['app']}")
         sessions["owner"].execute(block)
         yield {**sessions, "superuser": connect(dbname=database)}
-    for name in names.values():
-        admin.execute(f"DROP ROLE {name}")
 
 
 TRY = "SELECT locks.try_lock_keys('{a}', session => true)"
 
 
 @native_only("the portable edition belongs to whoever installed it")
-def test_a_schema_says_who_may_use_it(roles):
-    assert roles["app"].execute(TRY).fetchone() == (True,)
+def test_a_schema_says_who_may_use_it(sessions):
+    assert sessions["app"].execute(TRY).fetchone() == (True,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        roles["guest"].execute(TRY)
-    key = roles["app"].execute("SELECT locks.advisory_key('{a}')").fetchone()
-    assert roles["guest"].execute("SELECT pg_try_advisory_lock(%s)", key).fetchone() == (False,)
+        sessions["guest"].execute(TRY)
+    key = sessions["app"].execute("SELECT locks.advisory_key('{a}')").fetchone()
+    assert sessions["guest"].execute("SELECT pg_try_advisory_lock(%s)", key).fetchone() == (False,)
 
 
 @native_only("the portable edition belongs to whoever installed it")
-def test_the_owner_may_drop_it_but_not_revoke_or_move_it(roles):
+def test_the_owner_may_drop_it_but_not_revoke_or_move_it(sessions):
     revoke = "REVOKE EXECUTE ON FUNCTION locks.try_lock_keys FROM PUBLIC"
     move = "CREATE SCHEMA elsewhere; ALTER EXTENSION advisory_keys SET SCHEMA elsewhere"
-    roles["owner"].execute(revoke)
-    assert roles["app"].execute(TRY).fetchone() == (True,)
+    sessions["owner"].execute(revoke)
+    assert sessions["app"].execute(TRY).fetchone() == (True,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        roles["owner"].execute(move)
+        sessions["owner"].execute(move)
 
-    roles["superuser"].execute(revoke)
+    sessions["superuser"].execute(revoke)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        roles["app"].execute(TRY)
-    roles["superuser"].execute(move)
-    roles["owner"].execute("DROP EXTENSION advisory_keys")
+        sessions["app"].execute(TRY)
+    sessions["superuser"].execute(move)
+    sessions["owner"].execute("DROP EXTENSION advisory_keys")
 
 
 # The settings.

@@ -7,8 +7,8 @@ import pytest
 
 from scene import MAJOR, Background, name_key, native_only, pid_of, stopped, unique, wait_until
 from server import Server
+from server_log import server_log  # noqa: F401, a fixture
 from slots import HELPERS, assert_nothing_left, hold, wait_until_queued, waiting
-from test_deadlock import server_log  # noqa: F401 (a fixture)
 
 pytestmark = native_only("the portable edition has no view of its own, no log lines and no head")
 
