@@ -95,9 +95,12 @@ BEGIN
   IF ttl IS NULL THEN
     RAISE EXCEPTION 'argument "ttl" must not be null' USING ERRCODE = 'null_value_not_allowed',
       HINT = 'A lease always ends: pass how long it lasts unless it is renewed.';
-  ELSIF extract(epoch FROM ttl) NOT BETWEEN 0.000001 AND extract(epoch FROM most) THEN
-    RAISE EXCEPTION 'ttl is out of range' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = concat('It is ', ttl, ', and must be more than 0 and at most ', most, '.'),
+  ELSIF extract(epoch FROM ttl) <= 0 THEN
+    RAISE EXCEPTION 'ttl must be more than 0' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = concat('It is ', ttl, '.'), HINT = 'Pass how long the lease lasts unless it is renewed, for example ''30 s''.';
+  ELSIF extract(epoch FROM ttl) > extract(epoch FROM most) THEN
+    RAISE EXCEPTION 'ttl is too long' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = concat('It is ', ttl, ', and may be ', most, ' at most.'),
       HINT = 'Take a shorter lease and renew it, or have the owner of the database change advisory_leases.limits.';
   END IF;
   RETURN make_interval(secs => extract(epoch FROM ttl)::float8);
@@ -326,6 +329,11 @@ COMMENT ON SCHEMA advisory_leases IS 'leases by name, with fencing tokens; the s
 COMMENT ON TABLE advisory_leases.lease IS 'one row for each name that is, or was not long ago, leased; see the view leases';
 COMMENT ON TABLE advisory_leases.epoch IS 'which server and timeline went on with the leases, one epoch after the other';
 COMMENT ON TABLE advisory_leases.limits IS 'the longest ttl; 31 days while this is empty';
+COMMENT ON FUNCTION advisory_leases._begin(boolean, bigint) IS 'for the functions of this schema only: the role that they act for';
+COMMENT ON FUNCTION advisory_leases._key(text[]) IS 'for the functions of this schema only: the key of a name';
+COMMENT ON FUNCTION advisory_leases._seconds(interval) IS 'for the functions of this schema only: a ttl, checked';
+COMMENT ON FUNCTION advisory_leases._token() IS 'for the functions of this schema only: the least token that may be given now';
+COMMENT ON FUNCTION advisory_leases._clean_up(bigint, bigint, regrole) IS 'for the functions of this schema only: removes leases that have ended';
 COMMENT ON FUNCTION advisory_leases.try_lease_key(text[], interval, text) IS
 'lease one name for ttl; the token, greater than all that were committed for this name before, or NULL: it is leased, or another transaction is at it';
 COMMENT ON FUNCTION advisory_leases.renew_lease_key(text[], bigint, interval) IS

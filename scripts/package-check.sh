@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 . scripts/packaging/bundle.sh
 
 need_packages iproute2
+(cd "$PACKAGES" && sha256sum --quiet --check SHA256SUMS)
 make_scratch packages
 folder=$SCRATCH/packages
 mkdir "$folder"
@@ -41,7 +42,7 @@ for major in $(majors); do
   before=$(released_for "$major" | tail -n 1)
   rm -rf "${folder:?}"/*
   [ -z "$before" ] || make_deb_of_released "$major" "$before"
-  cp "$(deb_of "$major")" "$PACKAGES/$NAME-$VERSION-pg$major-"*.tar.gz "$PROJECT/scripts/packaging/use.sh" "$folder/"
+  cp "$(deb_of "$major")" "$PACKAGES/$NAME-$VERSION-pg$major-"*.tar.gz "$PACKAGES"/*.sql "$PROJECT/scripts/packaging/use.sh" "$folder/"
   say "packages for Postgres $major on Debian's $(suites_of "$major")"
   in_clean_root "$folder" bash /packages/use.sh "$major" "$VERSION" "$before"
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the packages of what is committed, in target/packages: for each Postgres that a release of Debian has, or for PG=15 17 18 19, a .deb and a
-# plain tarball; the bundle for PGXN; SHA256SUMS.
+# plain tarball; the bundle for PGXN; what psql installs: the portable edition, and leases; SHA256SUMS.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -74,6 +74,8 @@ for major in $(majors); do
   make_deb "$major"
   make_tarball "$major"
 done
-rm -f "$PACKAGES"/*.zip
+rm -f "$PACKAGES"/*.{zip,sql}
 git archive --format=zip --prefix="$NAME-$VERSION/" --output="$PACKAGES/$NAME-$VERSION.zip" HEAD
+git show HEAD:sql/portable.sql >"$PACKAGES/portable-$VERSION.sql"
+git show "HEAD:leases/advisory_leases--$VERSION.sql" >"$PACKAGES/advisory_leases--$VERSION.sql"
 (cd "$PACKAGES" && sha256sum -- *"$VERSION"[-.]* >SHA256SUMS && ls -l)

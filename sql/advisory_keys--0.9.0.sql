@@ -282,7 +282,13 @@ COMMENT ON COLUMN advisory_locks.mode IS 'exclusive or shared';
 COMMENT ON COLUMN advisory_locks.granted IS 'true for a holder, false for a waiter';
 COMMENT ON COLUMN advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN advisory_locks.waiting_since IS 'when the waiter began to wait';
-COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction; for a slot: all that hold one';
+COMMENT ON COLUMN advisory_locks.usename IS 'whose session it is, as in pg_stat_activity';
+COMMENT ON COLUMN advisory_locks.application_name IS 'what its client calls itself, as in pg_stat_activity';
+COMMENT ON COLUMN advisory_locks.client_addr IS 'where its client is, as in pg_stat_activity; NULL on a Unix socket, and when not for this user to see';
+COMMENT ON COLUMN advisory_locks.state IS 'what it is doing, as in pg_stat_activity; NULL when not for this user to see';
+COMMENT ON COLUMN advisory_locks.xact_start IS 'when its transaction began, as in pg_stat_activity; NULL without one, and when not for this user to see';
+COMMENT ON COLUMN advisory_locks.query IS 'its current or last statement, as in pg_stat_activity';
 COMMENT ON COLUMN advisory_locks.held_since IS 'since when a holder has held it by name; NULL when not known, or not for this user to see';
 COMMENT ON COLUMN advisory_locks.level IS 'of a holder by name: transaction, session or both; NULL as held_since';
 

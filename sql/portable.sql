@@ -125,7 +125,8 @@ BEGIN
   END IF;
 
   IF key IS NULL THEN
-    RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed',
+      HINT = 'Pass the parts of the key, for example ARRAY[''order'', ''42''].';
   END IF;
   dimensions := coalesce(pg_catalog.array_ndims(key), 0);
   IF dimensions OPERATOR(pg_catalog.=) 0 THEN
@@ -180,7 +181,8 @@ DECLARE
   result bigint[] := ARRAY[]::bigint[];
 BEGIN
   IF set_config('check_function_bodies', 'on', true) IS NULL OR keys IS NULL THEN
-    RAISE EXCEPTION 'argument "keys" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "keys" must not be null' USING ERRCODE = 'null_value_not_allowed',
+      HINT = 'Pass the parts of a key, for example ARRAY[''order'', ''42'']; array_agg() of no rows is null.';
   END IF;
   IF array_ndims(keys) IS DISTINCT FROM 2 THEN
     result := ARRAY[@extschema@.advisory_key(keys)];
@@ -193,7 +195,7 @@ BEGIN
     result := (SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(result) AS k);
   END IF;
   IF shared IS NULL THEN
-    RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed', HINT = 'Pass true or false.';
   END IF;
   RETURN result;
 END $$;
@@ -215,7 +217,7 @@ DECLARE
   session_locks text;
 BEGIN
   IF session IS NULL THEN
-    RAISE EXCEPTION 'argument "session" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "session" must not be null' USING ERRCODE = 'null_value_not_allowed', HINT = 'Pass true or false.';
   END IF;
   session_locks := lower(@extschema@._advisory_keys_setting('session_locks', 'on'));
   IF session_locks NOT IN ('on', 'warn', 'off') THEN
@@ -245,12 +247,12 @@ BEGIN
 END $$;
 
 -- The error for more keys than that; the fact says whose they are.
-CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_many(fact text, most bigint) RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse_many(fact text, most bigint, instead text) RETURNS void
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RAISE EXCEPTION 'too many keys in one call' USING ERRCODE = 'program_limit_exceeded',
     DETAIL = concat(fact, ', "advisory_keys.max_keys_per_call" is ', most, '.'),
-    HINT = 'Lock something coarser, or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
+    HINT = instead || ', or have a superuser raise the setting; each key takes a place in the lock table that all sessions share.';
 END $$;
 
 -- The error for a lock on a standby, unless it is allowed.
@@ -347,21 +349,22 @@ BEGIN
   RETURN '"' || shown || '" (' || key || ')';
 END $$;
 
--- Who holds a lock in a mode that excludes this one, in words.
-CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_held_by(key bigint, shared boolean) RETURNS text
+-- Who holds a lock in a mode that excludes this one, in words; who keeps all slots of a name, if it has so many.
+CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_held_by(key bigint, shared boolean, slots int) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   pids int[];
+  exclusive boolean;
   names text[];
   last text;
 BEGIN
-  SELECT array_agg(coalesce(pid, 0)) INTO pids FROM pg_locks
+  SELECT array_agg(coalesce(pid, 0)), bool_or(mode = 'ExclusiveLock') INTO pids, exclusive FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND pid IS DISTINCT FROM pg_backend_pid() AND granted
       AND mode IN ('ExclusiveLock', CASE WHEN NOT shared THEN 'ShareLock' END)
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (classid::bigint << 32) | objid::bigint = key;
   IF pids IS NULL THEN
-    RETURN ' is free now or others wait for it before this session.';
+    RETURN 'free now or others wait for it before this session';
   END IF;
   SELECT array_agg(CASE WHEN pid = 0 THEN 'a prepared transaction' ELSE 'process ' || pid END ORDER BY n) INTO names
     FROM unnest(pids[1:8]) WITH ORDINALITY AS holders (pid, n);
@@ -370,7 +373,9 @@ BEGIN
   END IF;
   last := names[cardinality(names)];
   names := trim_array(names, 1);
-  RETURN ' is held by ' || concat_ws(' and ', nullif(array_to_string(names, ', '), ''), last) || '.';
+  RETURN CASE WHEN slots > 0 AND exclusive THEN 'held exclusively by ' ELSE 'held by ' END
+    || concat_ws(' and ', nullif(array_to_string(names, ', '), ''), last)
+    || CASE WHEN slots > cardinality(pids) AND NOT exclusive THEN ', the rest is free now or others wait for it before this session' ELSE '' END;
 END $$;
 
 -- A timeout in milliseconds, rounded up; a month is 30 days.
@@ -383,8 +388,10 @@ RETURN CASE WHEN isfinite(timeout) THEN
 
 -- How long a call was to wait, in words.
 CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_in_time(timeout interval) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
+LANGUAGE sql STABLE
+RETURN CASE WHEN timeout IS NULL
+            THEN 'within lock_timeout (' || @extschema@._advisory_keys_milliseconds(current_setting('lock_timeout')::interval) || ' ms)'
+            WHEN timeout = '0' THEN 'without waiting'
             ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END;
 
 -- When a call that begins to wait now has to stop: after its timeout, or after the lock_timeout of the session if it has
@@ -469,7 +476,7 @@ BEGIN
   IF array_ndims(keys) = 2 THEN
     most := @extschema@._advisory_keys_most();
     IF array_length(keys, 1) > most THEN
-      PERFORM @extschema@._advisory_keys_refuse_many('The array has ' || array_length(keys, 1) || ' keys', most);
+      PERFORM @extschema@._advisory_keys_refuse_many('The array has ' || array_length(keys, 1) || ' keys', most, 'Lock something coarser');
     END IF;
   END IF;
   sorted := @extschema@._advisory_keys_begin(keys, shared);
@@ -547,11 +554,9 @@ CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_refuse(missing bigint, key
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
-    MESSAGE = 'could not obtain advisory lock ' ||
-      CASE WHEN timeout IS NULL THEN 'within lock_timeout' WHEN timeout = '0' THEN 'without waiting'
-           ELSE 'within ' || @extschema@._advisory_keys_milliseconds(timeout) || ' ms' END,
-    DETAIL = 'Key ' || @extschema@._advisory_keys_shown(keys, missing) || @extschema@._advisory_keys_held_by(missing, shared),
-    HINT = 'Try again, allow more time, or end the holder.';
+    MESSAGE = 'could not obtain advisory lock ' || @extschema@._advisory_keys_in_time(timeout),
+    DETAIL = concat('Key ', @extschema@._advisory_keys_shown(keys, missing), ' is ', @extschema@._advisory_keys_held_by(missing, shared, NULL), '.'),
+    HINT = 'Try again, allow more time, or look in advisory_locks for who holds and who waits.';
 END $$;
 
 CREATE OR REPLACE FUNCTION @extschema@.try_lock_keys(
@@ -610,11 +615,11 @@ BEGIN
   -- Of the first row only: the key of any other is computed when its turn comes.
   PERFORM @extschema@._advisory_keys_begin(coalesce(keys[array_lower(keys, 1) : array_lower(keys, 1)], keys), coalesce(shared, false));
   IF wanted IS NULL THEN
-    RAISE EXCEPTION 'argument "wanted" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "wanted" must not be null' USING ERRCODE = 'null_value_not_allowed', HINT = 'Pass how many of the keys to lock.';
   ELSIF wanted < 1 THEN
     RAISE EXCEPTION 'wanted must be at least 1' USING ERRCODE = 'invalid_parameter_value', HINT = 'Pass how many of the keys to lock.';
   ELSIF shared IS NULL THEN
-    RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "shared" must not be null' USING ERRCODE = 'null_value_not_allowed', HINT = 'Pass true or false.';
   END IF;
   warn_session := session IS DISTINCT FROM false AND @extschema@._advisory_keys_warn_session(session);
   IF pg_is_in_recovery() THEN
@@ -622,7 +627,7 @@ BEGIN
   END IF;
   most := @extschema@._advisory_keys_most();
   IF wanted > most THEN
-    PERFORM @extschema@._advisory_keys_refuse_many('The call wants ' || wanted || ' keys', most);
+    PERFORM @extschema@._advisory_keys_refuse_many('The call wants ' || wanted || ' keys', most, 'Claim fewer at once');
   END IF;
 
   IF array_ndims(keys) = 1 THEN
@@ -753,7 +758,7 @@ CREATE OR REPLACE FUNCTION @extschema@._advisory_keys_one(key text[], function t
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   IF key IS NULL THEN
-    RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    PERFORM @extschema@._advisory_keys_key(key);
   ELSIF array_ndims(key) = 2 AND NOT EXISTS (SELECT FROM unnest(key) AS part WHERE part IS NULL) THEN
     RAISE EXCEPTION USING ERRCODE = '2202E', MESSAGE = function || ' takes one key',
       DETAIL = 'The array has 2 dimensions, which is several keys.',
@@ -792,7 +797,8 @@ DECLARE
 BEGIN
   k := @extschema@._advisory_keys_one(key, function);
   IF slots IS NULL THEN
-    RAISE EXCEPTION 'argument "slots" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "slots" must not be null' USING ERRCODE = 'null_value_not_allowed',
+      HINT = 'Pass how many sessions may hold the name at once.';
   ELSIF slots < 1 THEN
     RAISE EXCEPTION 'slots must be at least 1' USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Pass how many sessions may hold the name at once.';
@@ -910,9 +916,9 @@ BEGIN
     k := @extschema@._advisory_keys_key(key);
     RAISE EXCEPTION USING ERRCODE = 'lock_not_available',
       MESSAGE = 'could not obtain a slot ' || @extschema@._advisory_keys_in_time(timeout),
-      DETAIL = concat('Key ', @extschema@._advisory_keys_shown(key, k), ' has ', slots, CASE WHEN slots > 1 THEN ' slots and' ELSE ' slot and' END,
-        @extschema@._advisory_keys_held_by(k, false)),
-      HINT = 'Try again, allow more time, or end a holder.';
+      DETAIL = concat('Key ', @extschema@._advisory_keys_shown(key, k), ' has ', slots, CASE WHEN slots > 1 THEN ' slots and is ' ELSE ' slot and is ' END,
+        @extschema@._advisory_keys_held_by(k, false, slots), '.'),
+      HINT = 'Try again, allow more time, or look in advisory_locks for who holds and who waits.';
   END IF;
 END $$;
 
@@ -933,7 +939,8 @@ CREATE OR REPLACE FUNCTION @extschema@.advisory_key_name(key bigint) RETURNS tex
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF key IS NULL THEN
-    RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed';
+    RAISE EXCEPTION 'argument "key" must not be null' USING ERRCODE = 'null_value_not_allowed',
+      HINT = 'Pass the integer, as advisory_key() computes it.';
   END IF;
   RETURN NULL;
 END $$;
@@ -1014,7 +1021,13 @@ COMMENT ON COLUMN @extschema@.advisory_locks.mode IS 'exclusive or shared';
 COMMENT ON COLUMN @extschema@.advisory_locks.granted IS 'true for a holder, false for a waiter';
 COMMENT ON COLUMN @extschema@.advisory_locks.pid IS 'the process; NULL for a prepared transaction';
 COMMENT ON COLUMN @extschema@.advisory_locks.waiting_since IS 'when the waiter began to wait';
-COMMENT ON COLUMN @extschema@.advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction';
+COMMENT ON COLUMN @extschema@.advisory_locks.blocked_by IS 'of a waiter: the processes that it waits for, 0 for a prepared transaction; for a slot: all that hold one';
+COMMENT ON COLUMN @extschema@.advisory_locks.usename IS 'whose session it is, as in pg_stat_activity';
+COMMENT ON COLUMN @extschema@.advisory_locks.application_name IS 'what its client calls itself, as in pg_stat_activity';
+COMMENT ON COLUMN @extschema@.advisory_locks.client_addr IS 'where its client is, as in pg_stat_activity; NULL on a Unix socket, and when not for this user to see';
+COMMENT ON COLUMN @extschema@.advisory_locks.state IS 'what it is doing, as in pg_stat_activity; NULL when not for this user to see';
+COMMENT ON COLUMN @extschema@.advisory_locks.xact_start IS 'when its transaction began, as in pg_stat_activity; NULL without one, and when not for this user to see';
+COMMENT ON COLUMN @extschema@.advisory_locks.query IS 'its current or last statement, as in pg_stat_activity';
 COMMENT ON COLUMN @extschema@.advisory_locks.held_since IS 'always NULL: it is noted by the native extension only';
 COMMENT ON COLUMN @extschema@.advisory_locks.level IS 'always NULL: it is noted by the native extension only';
 

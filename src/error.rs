@@ -5,6 +5,7 @@
 use crate::keys::text_array::Invalid;
 use crate::locks::lock_table::Holders;
 use crate::locks::timeout::Timeout;
+use crate::locks::wait::session_lock_timeout;
 use crate::report::Report;
 use crate::settings;
 use pgrx::PgSqlErrorCode;
@@ -15,6 +16,8 @@ use pgrx::PgSqlErrorCode;
 pub enum Error {
     /// An argument that must not be NULL is; its name.
     NullArgument(&'static str),
+    /// The integer of which the name is asked for is NULL.
+    NullKey,
     /// The array cannot be used as keys.
     Array(Invalid),
     /// Two dimensions where one key is taken: by this function.
@@ -91,11 +94,22 @@ impl Error {
             Error::NullArgument(name) => Report::new(
                 ERRCODE_NULL_VALUE_NOT_ALLOWED,
                 format!("argument \"{name}\" must not be null"),
-            ),
+            )
+            .hint(match name {
+                "key" => PARTS,
+                "keys" => ROWS,
+                "slots" => SLOTS,
+                "wanted" => WANTED,
+                _ => "Pass true or false.",
+            }),
+            Error::NullKey => {
+                Report::new(ERRCODE_NULL_VALUE_NOT_ALLOWED, "argument \"key\" must not be null")
+                    .hint("Pass the integer, as advisory_key() computes it.")
+            }
             Error::Array(Invalid::Empty) => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "a key needs at least one part")
                     .detail("The array is empty.")
-                    .hint("Pass the parts of the key, for example ARRAY['order', '42'].")
+                    .hint(PARTS)
             }
             Error::Array(Invalid::Dimensions(n)) => Report::new(
                 ERRCODE_ARRAY_ELEMENT_ERROR,
@@ -133,14 +147,18 @@ impl Error {
             }
             Error::TooFewSlots => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "slots must be at least 1")
-                    .hint("Pass how many sessions may hold the name at once.")
+                    .hint(SLOTS)
             }
             Error::TooFewWanted => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "wanted must be at least 1")
-                    .hint("Pass how many of the keys to lock.")
+                    .hint(WANTED)
             }
-            Error::TooManyKeys { rows } => too_many(format!("The array has {rows} keys")),
-            Error::TooManyWanted(wanted) => too_many(format!("The call wants {wanted} keys")),
+            Error::TooManyKeys { rows } => {
+                too_many(format!("The array has {rows} keys"), "Lock something coarser")
+            }
+            Error::TooManyWanted(wanted) => {
+                too_many(format!("The call wants {wanted} keys"), "Claim fewer at once")
+            }
             Error::OutOfMemory { rows } => Report::new(ERRCODE_OUT_OF_MEMORY, "out of memory")
                 .detail(format!("Failed on a request for {rows} keys.")),
             Error::SessionLocksOff => Report::new(
@@ -182,22 +200,16 @@ impl Error {
                 ERRCODE_LOCK_NOT_AVAILABLE,
                 format!("could not obtain advisory lock {}", how_long(timeout)),
             )
-            .detail([b"Key ", key.as_slice(), in_words(&holders).as_bytes()].concat())
-            .hint("Try again, allow more time, or end the holder."),
+            .detail([b"Key ", key.as_slice(), in_words(&holders, "held").as_bytes(), b"."].concat())
+            .hint(WHO),
             Error::SlotNotGranted { key, slots, timeout, holders } => Report::new(
                 ERRCODE_LOCK_NOT_AVAILABLE,
                 format!("could not obtain a slot {}", how_long(timeout)),
             )
             .detail(
-                [
-                    b"Key ",
-                    key.as_slice(),
-                    format!(" has {slots} {} and", if slots == 1 { "slot" } else { "slots" }).as_bytes(),
-                    in_words(&holders).as_bytes(),
-                ]
-                .concat(),
+                [b"Key ", key.as_slice(), slots_in_words(slots, &holders).as_bytes(), b"."].concat(),
             )
-            .hint("Try again, allow more time, or end a holder."),
+            .hint(WHO),
             // The words of DeadLockReport() in src/backend/storage/lmgr/deadlock.c.
             Error::Deadlock(lines) => {
                 Report::new(ERRCODE_T_R_DEADLOCK_DETECTED, "deadlock detected").detail(lines)
@@ -210,15 +222,28 @@ impl Error {
     }
 }
 
+/// How to pass one name.
+const PARTS: &str = "Pass the parts of the key, for example ARRAY['order', '42'].";
+/// How to pass names.
+const ROWS: &str =
+    "Pass the parts of a key, for example ARRAY['order', '42']; array_agg() of no rows is null.";
+/// What `slots` is.
+const SLOTS: &str = "Pass how many sessions may hold the name at once.";
+/// What `wanted` is.
+const WANTED: &str = "Pass how many of the keys to lock.";
+/// What to do about a holder.
+const WHO: &str =
+    "Try again, allow more time, or look in advisory_locks for who holds and who waits.";
+
 /// More keys than one call may lock.
-fn too_many(fact: String) -> Report {
+fn too_many(fact: String, instead: &str) -> Report {
     let limit = settings::max_keys_per_call();
     Report::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "too many keys in one call")
         .detail(format!("{fact}, \"advisory_keys.max_keys_per_call\" is {limit}."))
-        .hint(
-            "Lock something coarser, or have a superuser raise the setting; \
-             each key takes a place in the lock table that all sessions share.",
-        )
+        .hint(format!(
+            "{instead}, or have a superuser raise the setting; \
+             each key takes a place in the lock table that all sessions share."
+        ))
 }
 
 impl From<Invalid> for Error {
@@ -243,21 +268,32 @@ impl<T> OrRaise<T> for Result<T, Error> {
 /// `within 500 ms`
 fn how_long(timeout: Timeout) -> String {
     match timeout {
-        Timeout::Session => "within lock_timeout".into(),
+        Timeout::Session => format!("within lock_timeout ({} ms)", session_lock_timeout()),
         Timeout::NoWait => "without waiting".into(),
         Timeout::Milliseconds(limit) => format!("within {limit} ms"),
     }
 }
 
-/// ` is held by process 4711 and process 4712.`
-fn in_words(holders: &Holders) -> String {
+/// ` has 3 slots and is held by process 4711`
+fn slots_in_words(slots: usize, holders: &Holders) -> String {
+    let left_over =
+        holders.complete && !holders.exclusive && (1..slots).contains(&holders.pids.len());
+    let rest = if left_over {
+        ", the rest is free now or others wait for it before this session"
+    } else {
+        ""
+    };
+    let noun = if slots == 1 { "slot" } else { "slots" };
+    let how = if holders.exclusive { "held exclusively" } else { "held" };
+    format!(" has {slots} {noun} and{}{rest}", in_words(holders, how))
+}
+
+/// ` is held by process 4711 and process 4712`
+fn in_words(holders: &Holders, how: &str) -> String {
     /// So many are named, the rest are counted.
     const NAMED: usize = 8;
 
-    let (pids, idle) = match holders {
-        Holders::Known(pids) => (pids, None),
-        Holders::Among(pids) => (pids, Some("perhaps sessions that are idle")),
-    };
+    let Holders { pids, complete, .. } = holders;
     let mut names: Vec<String> = pids
         .iter()
         .take(NAMED)
@@ -269,17 +305,15 @@ fn in_words(holders: &Holders) -> String {
     if pids.len() > NAMED {
         names.push(format!("{} more", pids.len() - NAMED));
     }
-    if !names.is_empty() {
-        names.extend(idle.map(String::from));
+    if !names.is_empty() && !complete {
+        names.push("perhaps sessions that are idle".to_string());
     }
     match names.as_slice() {
-        [] if idle.is_some() => {
-            " is held by a session that is idle, or free now, or others wait for it before this session."
-                .to_string()
-        }
-        [] => " is free now or others wait for it before this session.".to_string(),
-        [one] => format!(" is held by {one}."),
-        [rest @ .., last] => format!(" is held by {} and {last}.", rest.join(", ")),
+        [] if *complete => " is free now or others wait for it before this session".to_string(),
+        [] => " is held by a session that is idle, or free now, or others wait for it before this session"
+            .to_string(),
+        [one] => format!(" is {how} by {one}"),
+        [rest @ .., last] => format!(" is {how} by {} and {last}", rest.join(", ")),
     }
 }
 
@@ -287,15 +321,40 @@ fn in_words(holders: &Holders) -> String {
 mod tests {
     use super::*;
 
+    fn known(pids: &[i32]) -> Holders {
+        Holders { pids: pids.to_vec(), exclusive: false, complete: true }
+    }
+
+    fn among(pids: &[i32]) -> Holders {
+        Holders { complete: false, ..known(pids) }
+    }
+
     #[test]
     fn holders_are_listed_in_words() {
-        let known = |pids: &[i32]| in_words(&Holders::Known(pids.to_vec()));
-        assert_eq!(known(&[7]), " is held by process 7.");
-        assert_eq!(known(&[7, 0]), " is held by process 7 and a prepared transaction.");
-        assert!(known(&[1; 10]).ends_with("process 1 and 2 more."));
-        assert!(known(&[]).starts_with(" is free now"));
-        let among = |pids: &[i32]| in_words(&Holders::Among(pids.to_vec()));
-        assert!(among(&[]).starts_with(" is held by a session that is idle"));
-        assert_eq!(among(&[7]), " is held by process 7 and perhaps sessions that are idle.");
+        let held = |holders: &Holders| in_words(holders, "held");
+        assert_eq!(held(&known(&[7])), " is held by process 7");
+        assert_eq!(held(&known(&[7, 0])), " is held by process 7 and a prepared transaction");
+        assert!(held(&known(&[1; 10])).ends_with("process 1 and 2 more"));
+        assert!(held(&known(&[])).starts_with(" is free now"));
+        assert!(held(&among(&[])).starts_with(" is held by a session that is idle"));
+        assert_eq!(held(&among(&[7])), " is held by process 7 and perhaps sessions that are idle");
+    }
+
+    #[test]
+    fn slots_say_what_keeps_them() {
+        assert_eq!(slots_in_words(1, &known(&[7])), " has 1 slot and is held by process 7");
+        let exclusive = Holders { exclusive: true, ..known(&[7]) };
+        assert_eq!(
+            slots_in_words(2, &exclusive),
+            " has 2 slots and is held exclusively by process 7"
+        );
+        assert_eq!(
+            slots_in_words(2, &known(&[7])),
+            " has 2 slots and is held by process 7, the rest is free now or others wait for it before this session"
+        );
+        assert_eq!(
+            slots_in_words(3, &among(&[7])),
+            " has 3 slots and is held by process 7 and perhaps sessions that are idle"
+        );
     }
 }

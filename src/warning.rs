@@ -64,3 +64,18 @@ pub fn short_lock() {
     .hint("Lock between BEGIN and COMMIT, or pass session => true.")
     .warn();
 }
+
+/// There is no memory for statistics.
+#[cold]
+pub fn no_statistics() {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    let cure = "Add advisory_keys to shared_preload_libraries, and restart the server.";
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    let cure = "The server's log says why, where this session first locked a name.";
+    Report::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "there are no statistics of advisory locks to reset",
+    )
+    .hint(cure)
+    .warn();
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # use.sh MAJOR VERSION BEFORE: in a clean root, installs the .deb in /packages, uses it, upgrades to it from the one of version BEFORE if there is
-# one in /packages/before, removes it; then the same with the tarball.
+# one in /packages/before, removes it; then the same with the tarball, and with what psql installs.
 set -euo pipefail
 major=$1 version=$2 before=$3
 cd /tmp
@@ -124,4 +124,12 @@ sql -c 'CREATE EXTENSION advisory_keys'
 preload advisory_keys
 use
 say 'used from the tarball'
+
+# The tarball's are installed in another database.
+sql -c 'CREATE DATABASE portable'
+sql -d portable -f "/packages/portable-$version.sql"
+sql -d portable -1 -f "/packages/advisory_leases--$version.sql"
+expect t "$(sql -d portable -c "SELECT try_lock_keys(ARRAY['job', '1'])")"
+expect t "$(sql -d portable -c "SELECT advisory_leases.try_lease_key(ARRAY['job'], '1h') > 0")"
+say 'used without a library'
 server stop

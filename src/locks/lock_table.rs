@@ -69,12 +69,14 @@ pub fn nominal_size() -> usize {
 
 /// Who keeps a lock from being taken.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Holders {
-    /// These processes; 0 stands for a prepared transaction. None: it is free by now, or others wait
-    /// for it in front.
-    Known(Vec<i32>),
-    /// These, and maybe sessions that are idle: the lock alone was looked at.
-    Among(Vec<i32>),
+pub struct Holders {
+    /// These processes; 0 stands for a prepared transaction.
+    pub pids: Vec<i32>,
+    /// One of them, and then there is no other, has it exclusively.
+    pub exclusive: bool,
+    /// That is all of them; if there are none, it is free by now, or others wait for it in front. Else the lock alone
+    /// was looked at, and sessions that are idle may hold it too.
+    pub complete: bool,
 }
 
 /// The backends other than this one that hold the lock in a mode that conflicts with `mode`.
@@ -88,7 +90,7 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
     // Who excludes shared locks holds it exclusively, and alone.
     let alone = holders_in_transactions(lock, Mode::Shared);
     if !alone.is_empty() {
-        return Holders::Known(alone);
+        return Holders { pids: alone, exclusive: true, complete: true };
     }
     let among = match mode {
         Mode::Exclusive => holders_in_transactions(lock, Mode::Exclusive),
@@ -97,18 +99,21 @@ pub fn holders(lock: &AdvisoryLock, mode: Mode) -> Holders {
     let now = Instant::now();
     let recently = |copied: Instant| now.duration_since(copied) < Duration::from_secs(1);
     if !among.is_empty() || COPIED.get().is_some_and(recently) {
-        return Holders::Among(among);
+        return Holders { pids: among, exclusive: false, complete: false };
     }
     COPIED.set(Some(now));
     let me = process_id();
-    Holders::Known(
-        TableCopy::take()
-            .advisory()
-            .filter(|(other, _)| other.key() == lock.key())
-            .filter(|(_, other)| other.holdMask & mode.conflicts() != 0 && other.pid != me)
-            .map(|(_, other)| other.pid)
-            .collect(),
-    )
+    let mut holders = Holders { pids: Vec::new(), exclusive: false, complete: true };
+    for (other, instance) in TableCopy::take().advisory() {
+        if other.key() == lock.key()
+            && instance.holdMask & mode.conflicts() != 0
+            && instance.pid != me
+        {
+            holders.pids.push(instance.pid);
+            holders.exclusive |= instance.holdMask & bit(Mode::Exclusive.lockmode()) != 0;
+        }
+    }
+    holders
 }
 
 /// The holders that exclude this mode and have a transaction, running or prepared.

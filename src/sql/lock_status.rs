@@ -76,7 +76,7 @@ fn advisory_lock_status() -> TableIterator<
 #[pg_extern(volatile, parallel_restricted)]
 fn advisory_key_name(key: Option<i64>) -> Option<ServerText> {
     refuse_parallel_worker().or_raise();
-    let key = key.ok_or(Error::NullArgument("key")).or_raise();
+    let key = key.ok_or(Error::NullKey).or_raise();
     Reader::default().name_of(key)
 }
 

@@ -9,6 +9,7 @@ use crate::shared::statistics::Counter;
 use crate::sql::arguments::refuse_parallel_worker;
 use crate::sql::lock_status::reads_all_stats;
 use crate::sql::server_text::ServerText;
+use crate::warning;
 use pgrx::prelude::*;
 use std::mem::take;
 
@@ -59,12 +60,13 @@ fn first_part(text: Vec<u8>) -> Option<ServerText> {
     (settings::show_keys() && is_valid(&text)).then_some(ServerText(text))
 }
 
-/// Begins the statistics of this database anew. Errors: 25000.
+/// Begins the statistics of this database anew; with a WARNING where there are none. Errors: 25000.
 #[pg_extern(volatile, parallel_restricted)]
 fn advisory_lock_stats_reset() {
     refuse_parallel_worker().or_raise();
-    if let Some(statistics) = statistics() {
-        statistics.reset(current_database());
+    match statistics() {
+        Some(statistics) => statistics.reset(current_database()),
+        None => warning::no_statistics(),
     }
 }
 

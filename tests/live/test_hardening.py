@@ -9,7 +9,7 @@ import pytest
 from scene import PORTABLE, connections, install_portable, native_only, roles, scratch_database
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "hardening.md").read_text(encoding="utf-8")
-OURS, CORES, BOUNDS, POOLED = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
+OURS, VIEWS, CORES, BOUNDS, POOLED = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
 
 LOCK = "SELECT locks.lock_keys('{a}', timeout => '1s')"
 
@@ -20,7 +20,7 @@ EXECUTABLE = """
 
 @pytest.fixture
 def sessions(connect):
-    """A database with the edition in its schema `locks`: connections of a superuser, of the role `app` of the page's, and of a guest."""
+    """A database with the edition in its schema `locks`: connections of a superuser, of the roles `app` and `monitor` of the page's, and of a guest."""
     def install(db):
         db.execute("CREATE SCHEMA locks; GRANT USAGE ON SCHEMA locks TO PUBLIC")
         if PORTABLE:
@@ -29,7 +29,8 @@ def sessions(connect):
         else:
             db.execute("CREATE EXTENSION advisory_keys SCHEMA locks")
 
-    with roles(connect(), app="LOGIN", guest="LOGIN") as names, scratch_database("security", install=install) as database:
+    with roles(connect(), app="LOGIN", monitor="LOGIN", guest="LOGIN") as names, \
+            scratch_database("security", install=install) as database:
         yield {"superuser": connect(dbname=database), **{role: connect(dbname=database, user=name) for role, name in names.items()}}
 
 
@@ -39,7 +40,9 @@ def executable(sessions, role, schema, pattern):
 
 
 def run(sessions, sql):
-    sessions["superuser"].execute(re.sub(r"\b(TO|ROLE) app\b", rf"\1 {sessions['app'].info.user}", sql))
+    for role in ("app", "monitor"):
+        sql = re.sub(rf"\b(TO|ROLE) {role}\b", rf"\1 {sessions[role].info.user}", sql)
+    sessions["superuser"].execute(sql)
 
 
 @native_only("of the portable edition no extension says what belongs to it")
@@ -54,6 +57,13 @@ def test_ours_are_for_the_application_alone(sessions):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             sessions["guest"].execute(refused)
     sessions["app"].execute("TABLE locks.advisory_locks")
+    # Who monitors, only looks.
+    run(sessions, "SET search_path = locks; " + VIEWS)
+    for view in ("locks.advisory_locks", "locks.advisory_lock_stats"):
+        sessions["monitor"].execute(f"TABLE {view}")
+    sessions["monitor"].execute("SELECT locks.advisory_lock_stats_evictions()")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        sessions["monitor"].execute(LOCK)
     # Core's are everybody's all the same, as the page says.
     sessions["guest"].execute("SELECT pg_try_advisory_xact_lock(1)")
 

@@ -341,7 +341,7 @@ def test_the_owner_of_a_database_who_is_no_superuser_creates_the_extension_and_g
 def test_no_ttl_gets_past_the_limit(app, name, ttl):
     """Months are compared as 30 days, and twelve of them last a year."""
     for work in (lambda: take(app, [*name, "new"], ttl), lambda: renew(app, name, app.token, ttl)):
-        with pytest.raises(psycopg.errors.InvalidParameterValue, match="ttl is out of range"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="ttl (is too long|must be more than 0)"):
             work()
 
 

@@ -101,8 +101,8 @@ def codes():
 
 NOT_OURS = {"22021", "22P05"}
 """Those that Postgres raises, and that the page names all the same."""
-INSIDE = {"AK001", "XX001"}
-"""Raised and caught in the portable edition; of an array that SQL cannot make."""
+INSIDE = {"AK001"}
+"""Raised and caught in the portable edition."""
 INSTALLATION = {"42501", "3F000"}
 """Of sql/portable.sql when it is installed: docs/portable.md has the first one."""
 

@@ -50,15 +50,19 @@ class Counter:
             self.draining = on
 
 
-def crowd(connect, work, threads=THREADS):
-    """Runs `work(session, dice)` in many sessions over and over for some seconds."""
-    end = time.monotonic() + SECONDS
+def crowd(connect, work, enough, threads=THREADS):
+    """Runs `work(session, dice)` in many sessions over and over for some seconds, and on a busy machine until it was often enough."""
+    begun = time.monotonic()
     errors = []
+
+    def over():
+        spent = time.monotonic() - begun
+        return spent > SECONDS and enough() or spent > PATIENCE
 
     def run(session, seed):
         dice = random.Random(seed)
         try:
-            while time.monotonic() < end:
+            while not over():
                 work(session, dice)
         except Exception as error:  # told to the test
             errors.append(error)
@@ -102,7 +106,7 @@ def test_never_more_than_so_many_hold_it_and_none_is_lost(connect, name, slots):
             counter.leave()
         session.execute(dice.choice(["COMMIT", "ROLLBACK"]))
 
-    sessions = crowd(connect, work)
+    sessions = crowd(connect, work, lambda: counter.all > 100)
     assert counter.wrong == []
     assert counter.most == slots
     assert counter.all > 100
@@ -145,7 +149,7 @@ def test_with_drains_cancels_timeouts_and_savepoints(connect, name):
             session.execute("SELECT release_keys(%s, shared => true)", [name])
         session.execute("ROLLBACK TO s; COMMIT")
 
-    sessions = crowd(connect, work)
+    sessions = crowd(connect, work, lambda: True)
     assert counter.wrong == []
     assert_nothing_left(connect(), *sessions)
 
@@ -230,7 +234,7 @@ def test_a_drain_gets_through_and_those_who_wait_too(connect, name):
         time.sleep(0.002)
         session.execute("COMMIT")
 
-    sessions = crowd(connect, work, threads=8)
+    sessions = crowd(connect, work, lambda: min(got.values()) > 20, threads=8)
     assert min(got.values()) > 20, got
     assert_nothing_left(connect(), *sessions)
 
@@ -265,6 +269,27 @@ def test_a_wait_that_ends_without_a_slot_leaves_nothing(connect, name):
             waiter.execute("SELECT lock_slot(%s, 1)", [name])
         waiter.execute("RESET lock_timeout")
     assert_nothing_left(observer, waiter)
+
+
+def test_the_error_says_what_keeps_the_slots(connect, name):
+    holder, other, waiter, observer = (connect() for _ in range(4))
+    def detail(slots):
+        with pytest.raises(psycopg.errors.LockNotAvailable) as error:
+            waiter.execute("SELECT lock_slot(%s, %s, timeout => '20ms')", [name, slots])
+        return error.value.diag.message_detail.partition(") has ")[2]
+
+    holder.execute("SELECT lock_keys(%s, session => true)", [name])
+    assert detail(2) == f"2 slots and is held exclusively by process {pid_of(holder)}."
+    holder.execute("SELECT unlock_keys(%s)", [name])
+
+    hold(holder, name, 3, level="session")
+    drain = Background(other, "SELECT lock_keys(%s)", [name])
+    wait_until_queued(observer, pid_of(other))
+    # The table may have been copied for the error before.
+    time.sleep(1)
+    assert detail(3) == f"3 slots and is held by process {pid_of(holder)}, the rest is free now or others wait for it before this session."
+    holder.execute("SELECT unlock_slot(%s)", [name])
+    drain.result()
 
 
 @pytest.mark.parametrize("place", ["head", "queue"])

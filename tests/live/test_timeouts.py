@@ -127,7 +127,7 @@ def test_without_a_timeout_lock_timeout_bounds_try_lock_keys(waiter, holder, lev
 def test_without_a_timeout_lock_timeout_bounds_lock_keys(waiter, holder, level):
     waiter.execute("SET lock_timeout = '200ms'")
     with lock_timeout_unchanged(waiter), seconds(0.2):
-        with pytest.raises(psycopg.errors.LockNotAvailable, match="within lock_timeout"):
+        with pytest.raises(psycopg.errors.LockNotAvailable, match=r"within lock_timeout \(200 ms\)"):
             answer(waiter, call_of("lock_keys", "NULL", level))
 
 
