@@ -108,12 +108,12 @@ def test_a_lost_tie_does_not_wait_for_ever(connect, name):
 # Nothing is left.
 
 def timeout(waiter, observer, call):
-    assert call(waiter, "try_lock_slot", "'60ms'").result() is False
+    assert call(waiter, "try_lock_slot", "'300ms'").result() is False
 
 
 def error(waiter, observer, call):
     with pytest.raises(psycopg.errors.LockNotAvailable):
-        call(waiter, "lock_slot", "'60ms'").result()
+        call(waiter, "lock_slot", "'300ms'").result()
 
 
 def cancel(waiter, observer, call):
@@ -124,7 +124,7 @@ def cancel(waiter, observer, call):
 
 
 def statement_timeout(waiter, observer, call):
-    waiter.execute("SET statement_timeout = '60ms'")
+    waiter.execute("SET statement_timeout = '300ms'")
     with pytest.raises(psycopg.errors.QueryCanceled):
         call(waiter, "try_lock_slot", "'1h'").result()
     waiter.execute("SET statement_timeout = 0")
@@ -164,12 +164,12 @@ def test_what_is_granted_in_the_last_moment_is_given_back(connect, name, session
     observer, holder, waiter = connect(), connect(), connect()
     key = name_key(*name)
     if interrupt == "statement_timeout":
-        waiter.execute("SET statement_timeout = '100ms'")
+        waiter.execute("SET statement_timeout = '500ms'")
     if place == "second":
         holder.execute("SELECT pg_advisory_lock(%s, %s)", twin(key))
     else:
         holder.execute("SELECT pg_advisory_lock(%s)", [key])
-    timeout = "100ms" if interrupt == "timeout" else "1h"
+    timeout = "500ms" if interrupt == "timeout" else "1h"
     call = start_to_wait(observer, waiter, f"SELECT try_lock_slot(%s, 1, timeout => '{timeout}', session => {session})", [name])
     wait_until_waiting(observer, pid_of(waiter))
     with stopped(pid_of(waiter)):
@@ -177,7 +177,7 @@ def test_what_is_granted_in_the_last_moment_is_given_back(connect, name, session
         if interrupt == "cancel":
             observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
         else:
-            time.sleep(0.15)
+            time.sleep(0.6)
     if interrupt == "timeout":
         assert call.result() is False
     else:
