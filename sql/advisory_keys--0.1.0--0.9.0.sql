@@ -22,14 +22,14 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'advisory_key_name_wrapper';
 
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
-'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
+'the name behind the key of an advisory lock, for who has the privileges of a role that recorded it; else NULL, and when it is not known';
 
 CREATE PROCEDURE acquire_keys(keys text[], timeout interval DEFAULT NULL, shared bool DEFAULT false, session bool DEFAULT false)
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'acquire_keys_wrapper';
 
 COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
-'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
+'lock as lock_keys does; called by the client, or where a procedure could COMMIT, wait without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
 
 CREATE FUNCTION try_lock_slot(key text[], slots int, timeout interval DEFAULT '0', session bool DEFAULT false) RETURNS bool
 VOLATILE PARALLEL RESTRICTED COST 10000
@@ -126,14 +126,14 @@ COMMENT ON FUNCTION advisory_lock_stats_reset() IS
 'begin advisory_lock_stats of this database anew';
 
 COMMENT ON FUNCTION advisory_lock_stats_evictions() IS
-'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics, and for who may not see them';
+'how many rows of advisory_lock_stats, of all databases, were removed since the server started because others needed the room; NULL where there are no statistics, and for who may not see them';
 
 COMMENT ON VIEW advisory_lock_stats IS
 'how often and how long the names of this database were locked and waited for: one row for each first part of a name';
 
 COMMENT ON COLUMN advisory_lock_stats.first_part IS 'the first part of the names, cut if long; NULL with advisory_keys.show_keys = off';
-COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, held before or not';
-COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout did not get it';
+COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, also of names that the session held already';
+COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout were refused';
 COMMENT ON COLUMN advisory_lock_stats.waits IS 'how many waits began';
 COMMENT ON COLUMN advisory_lock_stats.wait_time IS 'how long the waits were that have ended, all together, in milliseconds';
 COMMENT ON COLUMN advisory_lock_stats.max_wait_time IS 'the longest of them, in milliseconds';

@@ -37,7 +37,7 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = pg_catalog.format('It is in the schema %s, belongs to %I, and has the same functions as the extension.',
               home, pg_catalog.pg_get_userbyid(owner)),
-            HINT = 'Drop it first; its file says how.';
+            HINT = 'Drop it first, in the same transaction; the first lines of its file say how.';
   END IF;
 END $$;
 
@@ -229,7 +229,7 @@ COMMENT ON FUNCTION lock_keys(text[], interval, boolean, boolean) IS
 'lock one name (one dimension) or several (one in each row), all or none; error 55P03 when they could not be had within the timeout (default: wait without limit of its own). At transaction level unless session => true';
 
 COMMENT ON PROCEDURE acquire_keys(text[], interval, boolean, boolean) IS
-'lock as lock_keys does, and wait for it without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
+'lock as lock_keys does; called by the client, or where a procedure could COMMIT, wait without a snapshot, so that VACUUM and CREATE INDEX CONCURRENTLY do not wait for the waiter';
 
 COMMENT ON FUNCTION claim_keys(text[], integer, boolean, boolean) IS
 'lock the first names that are free, one in each row, as many as are wanted and without waiting; the numbers of their rows, from 1. Skips what this session holds. At transaction level unless session => true';
@@ -262,7 +262,7 @@ COMMENT ON FUNCTION advisory_lock_entries() IS
 'holders and waiters of bigint advisory locks in this database; to be read through the view advisory_locks';
 
 COMMENT ON FUNCTION advisory_key_name(bigint) IS
-'the name behind the key of an advisory lock, for roles that recorded it; NULL when it is not known';
+'the name behind the key of an advisory lock, for who has the privileges of a role that recorded it; else NULL, and when it is not known';
 
 COMMENT ON FUNCTION advisory_lock_counts() IS
 'statistics of the locks that were taken by name in this database; to be read through the view advisory_lock_stats';
@@ -271,7 +271,7 @@ COMMENT ON FUNCTION advisory_lock_stats_reset() IS
 'begin advisory_lock_stats of this database anew';
 
 COMMENT ON FUNCTION advisory_lock_stats_evictions() IS
-'how many rows of advisory_lock_stats, of all databases, have made room for others since the server started; NULL where there are no statistics, and for who may not see them';
+'how many rows of advisory_lock_stats, of all databases, were removed since the server started because others needed the room; NULL where there are no statistics, and for who may not see them';
 
 COMMENT ON VIEW advisory_locks IS
 'who holds and who waits for the bigint advisory locks of this database, whoever took them, with the names of keys that were locked by name';
@@ -296,8 +296,8 @@ COMMENT ON VIEW advisory_lock_stats IS
 'how often and how long the names of this database were locked and waited for: one row for each first part of a name';
 
 COMMENT ON COLUMN advisory_lock_stats.first_part IS 'the first part of the names, cut if long; NULL with advisory_keys.show_keys = off';
-COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, held before or not';
-COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout did not get it';
+COMMENT ON COLUMN advisory_lock_stats.locks IS 'how many locks were granted, at once or after a wait, also of names that the session held already';
+COMMENT ON COLUMN advisory_lock_stats.refused IS 'how many calls without timeout were refused';
 COMMENT ON COLUMN advisory_lock_stats.waits IS 'how many waits began';
 COMMENT ON COLUMN advisory_lock_stats.wait_time IS 'how long the waits were that have ended, all together, in milliseconds';
 COMMENT ON COLUMN advisory_lock_stats.max_wait_time IS 'the longest of them, in milliseconds';

@@ -131,7 +131,7 @@ BEGIN
   dimensions := coalesce(pg_catalog.array_ndims(key), 0);
   IF dimensions OPERATOR(pg_catalog.=) 0 THEN
     RAISE EXCEPTION 'a key needs at least one part' USING ERRCODE = 'invalid_parameter_value',
-      DETAIL = 'The array is empty.', HINT = 'Pass the parts of the key, for example ARRAY[''order'', ''42''].';
+      DETAIL = 'The array is empty.', HINT = 'Pass the parts of the key, for example ARRAY[''order'', ''42'']; do not call without keys.';
   ELSIF dimensions OPERATOR(pg_catalog.>) 2 THEN
     RAISE EXCEPTION 'an array of keys must have one or two dimensions' USING ERRCODE = '2202E',
       DETAIL = pg_catalog.concat('The array has ', dimensions, ' dimensions.'),
@@ -182,7 +182,7 @@ DECLARE
 BEGIN
   IF set_config('check_function_bodies', 'on', true) IS NULL OR keys IS NULL THEN
     RAISE EXCEPTION 'argument "keys" must not be null' USING ERRCODE = 'null_value_not_allowed',
-      HINT = 'Pass the parts of a key, for example ARRAY[''order'', ''42'']; array_agg() of no rows is null.';
+      HINT = 'Pass the parts of a key, for example ARRAY[''order'', ''42'']; array_agg() of no rows is null: do not call without keys.';
   END IF;
   IF array_ndims(keys) IS DISTINCT FROM 2 THEN
     result := ARRAY[@extschema@.advisory_key(keys)];
@@ -675,7 +675,8 @@ BEGIN
       cure := 'It is released when the transaction ends.';
     ELSIF @extschema@._advisory_keys_is_held(k, NOT shared) THEN
       fact := ' is held in the other mode.';
-      cure := CASE WHEN shared THEN 'Pass shared => false to release it.' ELSE 'Pass shared => true to release it.' END;
+      cure := 'Pass shared => ' || CASE WHEN shared THEN 'false to release it' ELSE 'true to release it; a slot, by unlock_slot()' END
+        || '. What is held at transaction level is released when the transaction ends.';
     ELSE
       fact := ' is not held.';
       cure := NULL;

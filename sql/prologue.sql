@@ -35,6 +35,6 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = pg_catalog.format('It is in the schema %s, belongs to %I, and has the same functions as the extension.',
               home, pg_catalog.pg_get_userbyid(owner)),
-            HINT = 'Drop it first; its file says how.';
+            HINT = 'Drop it first, in the same transaction; the first lines of its file say how.';
   END IF;
 END $$;

@@ -109,7 +109,10 @@ impl Error {
             Error::Array(Invalid::Empty) => {
                 Report::new(ERRCODE_INVALID_PARAMETER_VALUE, "a key needs at least one part")
                     .detail("The array is empty.")
-                    .hint(PARTS)
+                    .hint(
+                        "Pass the parts of the key, for example ARRAY['order', '42']; \
+                         do not call without keys.",
+                    )
             }
             Error::Array(Invalid::Dimensions(n)) => Report::new(
                 ERRCODE_ARRAY_ELEMENT_ERROR,
@@ -175,11 +178,12 @@ impl Error {
                 "too many advisory locks in one session",
             )
             .detail(format!(
-                "The session holds {held} by name, \"advisory_keys.max_keys_per_session\" allows {limit}."
+                "The session holds {held} by name, with those of this call, \
+                 \"advisory_keys.max_keys_per_session\" allows {limit}."
             ))
             .hint(
-                "Lock something coarser than each row; the lock table is shared by all \
-                         sessions, and when it is full, nobody can connect.",
+                "Lock something coarser than each row, or have a superuser raise the setting; the lock table \
+                 is shared by all sessions, and when it is full, nobody can connect.",
             ),
             Error::ParallelWorker => Report::new(
                 ERRCODE_INVALID_TRANSACTION_STATE,
@@ -200,7 +204,10 @@ impl Error {
                 ERRCODE_LOCK_NOT_AVAILABLE,
                 format!("could not obtain advisory lock {}", how_long(timeout)),
             )
-            .detail([b"Key ", key.as_slice(), in_words(&holders, "held").as_bytes(), b"."].concat())
+            .detail({
+                let held = in_words(&holders.pids, holders.complete, "held");
+                [b"Key ", key.as_slice(), held.as_bytes(), b"."].concat()
+            })
             .hint(WHO),
             Error::SlotNotGranted { key, slots, timeout, holders } => Report::new(
                 ERRCODE_LOCK_NOT_AVAILABLE,
@@ -225,8 +232,8 @@ impl Error {
 /// How to pass one name.
 const PARTS: &str = "Pass the parts of the key, for example ARRAY['order', '42'].";
 /// How to pass names.
-const ROWS: &str =
-    "Pass the parts of a key, for example ARRAY['order', '42']; array_agg() of no rows is null.";
+const ROWS: &str = "Pass the parts of a key, for example ARRAY['order', '42']; \
+    array_agg() of no rows is null: do not call without keys.";
 /// What `slots` is.
 const SLOTS: &str = "Pass how many sessions may hold the name at once.";
 /// What `wanted` is.
@@ -276,24 +283,25 @@ fn how_long(timeout: Timeout) -> String {
 
 /// ` has 3 slots and is held by process 4711`
 fn slots_in_words(slots: usize, holders: &Holders) -> String {
-    let left_over =
-        holders.complete && !holders.exclusive && (1..slots).contains(&holders.pids.len());
+    let Holders { pids, exclusive, complete } = holders;
+    // So many that are known keep all of them, whoever else may.
+    let complete = *complete || pids.len() >= slots;
+    let left_over = complete && !exclusive && (1..slots).contains(&pids.len());
     let rest = if left_over {
         ", the rest is free now or others wait for it before this session"
     } else {
         ""
     };
     let noun = if slots == 1 { "slot" } else { "slots" };
-    let how = if holders.exclusive { "held exclusively" } else { "held" };
-    format!(" has {slots} {noun} and{}{rest}", in_words(holders, how))
+    let how = if *exclusive { "held exclusively" } else { "held" };
+    format!(" has {slots} {noun} and{}{rest}", in_words(pids, complete, how))
 }
 
 /// ` is held by process 4711 and process 4712`
-fn in_words(holders: &Holders, how: &str) -> String {
+fn in_words(pids: &[i32], complete: bool, how: &str) -> String {
     /// So many are named, the rest are counted.
     const NAMED: usize = 8;
 
-    let Holders { pids, complete, .. } = holders;
     let mut names: Vec<String> = pids
         .iter()
         .take(NAMED)
@@ -309,7 +317,7 @@ fn in_words(holders: &Holders, how: &str) -> String {
         names.push("perhaps sessions that are idle".to_string());
     }
     match names.as_slice() {
-        [] if *complete => " is free now or others wait for it before this session".to_string(),
+        [] if complete => " is free now or others wait for it before this session".to_string(),
         [] => " is held by a session that is idle, or free now, or others wait for it before this session"
             .to_string(),
         [one] => format!(" is {how} by {one}"),
@@ -331,7 +339,7 @@ mod tests {
 
     #[test]
     fn holders_are_listed_in_words() {
-        let held = |holders: &Holders| in_words(holders, "held");
+        let held = |holders: &Holders| in_words(&holders.pids, holders.complete, "held");
         assert_eq!(held(&known(&[7])), " is held by process 7");
         assert_eq!(held(&known(&[7, 0])), " is held by process 7 and a prepared transaction");
         assert!(held(&known(&[1; 10])).ends_with("process 1 and 2 more"));
@@ -356,5 +364,6 @@ mod tests {
             slots_in_words(3, &among(&[7])),
             " has 3 slots and is held by process 7 and perhaps sessions that are idle"
         );
+        assert_eq!(slots_in_words(1, &among(&[7])), " has 1 slot and is held by process 7");
     }
 }

@@ -18,13 +18,20 @@ pub fn session_lock_taken() {
 #[cold]
 pub fn not_released(key: &NamedKey<'_>, lock: &AdvisoryLock, mode: Mode) {
     let (wanted, other, pass_other) = match mode {
-        Mode::Exclusive => ("exclusive", Mode::Shared, "Pass shared => true to release it."),
+        Mode::Exclusive => (
+            "exclusive",
+            Mode::Shared,
+            "Pass shared => true to release it; a slot, by unlock_slot().",
+        ),
         Mode::Shared => ("shared", Mode::Exclusive, "Pass shared => false to release it."),
     };
+    let at_the_end = Some("It is released when the transaction ends.");
     let (fact, cure) = if lock.held(mode) {
-        (" is held at transaction level.", Some("It is released when the transaction ends."))
-    } else if lock.held(other) {
+        (" is held at transaction level.", at_the_end)
+    } else if lock.holds(other).at_session_level > 0 {
         (" is held in the other mode.", Some(pass_other))
+    } else if lock.held(other) {
+        (" is held in the other mode, at transaction level.", at_the_end)
     } else {
         (" is not held.", None)
     };

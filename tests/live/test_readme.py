@@ -40,7 +40,7 @@ def test_the_first_lines(connect):
 
     run(first, statements(one_session))
     *at_once, (waits, comment) = statements(other_session)
-    assert len(at_once) == 2 and comment == "waits in line: true, as soon as the first one commits; else false, after 5 s"
+    assert len(at_once) == 2 and comment == "waits in line: true, as soon as the first one commits; else false, after a minute"
     run(second, at_once)
     call = Background(second, waits)
     wait_until_waiting(first, pid_of(second))

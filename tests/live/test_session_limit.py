@@ -39,7 +39,7 @@ def test_one_more_than_allowed_is_refused_and_says_why(limited, connect, level):
     db.execute("SAVEPOINT s")
     told = refused(db, f"SELECT try_lock_keys('{{eleventh}}', session => {level == 'session'})")
     assert told.message_primary == "too many advisory locks in one session"
-    assert told.message_detail == 'The session holds 10 by name, "advisory_keys.max_keys_per_session" allows 10.'
+    assert told.message_detail == 'The session holds 10 by name, with those of this call, "advisory_keys.max_keys_per_session" allows 10.'
     db.execute("ROLLBACK TO s")
     assert len(held_keys(connect(), pid_of(db))) == 10
     # Locking again is nothing new.
