@@ -51,9 +51,6 @@ mutants:
 picture:
 	@scripts/picture.sh
 
-picture-waits:
-	@scripts/picture-waits.sh
-
 miri:
 	@scripts/miri.sh
 
@@ -65,6 +62,9 @@ bench:
 
 bench-rivals:
 	@scripts/bench-rivals.sh
+
+bench-waits:
+	@scripts/bench-waits.sh
 
 package:
 	@scripts/package.sh
@@ -78,4 +78,4 @@ clean:
 # Each does one thing after the other; make all install with -j would install what was there before.
 .NOTPARALLEL:
 
-.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-citus check-upgrades torture mutants picture picture-waits miri fuzz bench bench-rivals package package-check clean
+.PHONY: all install uninstall installcheck setup setup-check check demo demo-stop schema check-clients check-citus check-upgrades torture mutants picture miri fuzz bench bench-rivals bench-waits package package-check clean

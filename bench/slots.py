@@ -7,7 +7,7 @@ import time
 
 import psycopg
 
-from figures import medians, pgbench, row, seconds
+from figures import medians, row, seconds, tps
 
 SLOTS = 4
 WORK = 0.01
@@ -45,15 +45,15 @@ class Scripts:
         self._folder, self._duration = folder, duration
 
     def tps(self, clients, *lines):
-        return pgbench(self._written(lines), self._duration, clients)
+        return tps(self._written(lines), self._duration, clients=clients)
 
     def transactions(self, clients, *lines):
         """The client and the microseconds of each transaction, and how many there were in a second."""
         for log in self._folder.glob("log*"):
             log.unlink()
-        tps = pgbench(self._written(lines), self._duration, clients, options=["-l", f"--log-prefix={self._folder}/log"])
-        lines = [line.split() for log in self._folder.glob("log*") for line in log.read_text(encoding="ascii").splitlines()]
-        return [(int(line[0]), int(line[2])) for line in lines], tps
+        per_second = tps(self._written(lines), self._duration, "-l", f"--log-prefix={self._folder}/log", clients=clients)
+        logged = [line.split() for log in self._folder.glob("log*") for line in log.read_text(encoding="ascii").splitlines()]
+        return [(int(line[0]), int(line[2])) for line in logged], per_second
 
     def _written(self, lines):
         script = self._folder / "script"

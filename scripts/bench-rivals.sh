@@ -8,24 +8,22 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-need_rust
-need_postgres "${PG:-$(default_major)}"
+set_up
 # Those packages of Debian's that have the programs, and start no service.
 need_packages mariadb-server-core redis-tools python3
 build_extension
 install_extension
 
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-rivals.XXXXXX")
+make_scratch rivals
 pids=()
 stop_all() {
-  stop_server "$scratch/postgres"
   [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
   wait
-  rm -rf "$scratch"
+  remove_scratch
 }
 trap stop_all EXIT
-if is_root; then chown postgres "$scratch"; fi
-chmod 700 "$scratch"
+if is_root; then chown postgres "$SCRATCH"; fi
+chmod 700 "$SCRATCH"
 
 # serve NAME COMMAND…: in the background, in a folder of that name; the command says in the file pid who it is. In a session of its own like
 # Postgres, since Linux gives each session its share of a processor. On a busy machine each backend of Postgres has one, so there let all of
@@ -33,27 +31,27 @@ chmod 700 "$scratch"
 serve() {
   local name=$1
   shift
-  as_server_user mkdir -p "$scratch/$name"
+  as_server_user mkdir -p "$SCRATCH/$name"
   # shellcheck disable=SC2016 # for that bash
-  as_server_user setsid bash -c 'cd "$1" && echo $$ >pid && shift && exec "$@" >server.log 2>&1' bash "$scratch/$name" "$@" 2>/dev/null &
-  until [ -s "$scratch/$name/pid" ]; do sleep 0.1; done
-  pids+=("$(cat "$scratch/$name/pid")")
+  as_server_user setsid bash -c 'cd "$1" && echo $$ >pid && shift && exec "$@" >server.log 2>&1' bash "$SCRATCH/$name" "$@" 2>/dev/null &
+  until [ -s "$SCRATCH/$name/pid" ]; do sleep 0.1; done
+  pids+=("$(cat "$SCRATCH/$name/pid")")
 }
 
 # until_there NAME SOCKET
 until_there() {
   local tries=0
-  until [ -S "$scratch/$1/$2" ]; do
+  until [ -S "$SCRATCH/$1/$2" ]; do
     tries=$((tries + 1))
-    if [ $tries -gt 300 ] || ! kill -0 "$(cat "$scratch/$1/pid")" 2>/dev/null; then
-      tail -n 20 "$scratch/$1/server.log" >&2
+    if [ $tries -gt 300 ] || ! kill -0 "$(cat "$SCRATCH/$1/pid")" 2>/dev/null; then
+      tail -n 20 "$SCRATCH/$1/server.log" >&2
       die "$1 does not serve"
     fi
     sleep 0.1
   done
 }
 
-start_server "$scratch/postgres" shared_preload_libraries=advisory_keys autovacuum=off
+start_server "$SCRATCH/postgres" shared_preload_libraries=advisory_keys autovacuum=off
 bin=$("$PG_CONFIG" --bindir)
 "$bin/createdb" native
 "$bin/createdb" portable
@@ -63,8 +61,8 @@ bin=$("$PG_CONFIG" --bindir)
 # Neither writes to the disk for a lock. Debian's redis-server is this program by another name, in a package that starts a service.
 serve redis bash -c 'exec -a redis-server redis-check-rdb --port 0 --unixsocket socket --save "" --appendonly no'
 # Without tables of its own, so without passwords; the folder is closed to others.
-as_server_user mkdir -p "$scratch/mariadb/data"
-serve mariadb mariadbd --no-defaults --datadir="$scratch/mariadb/data" --socket="$scratch/mariadb/socket" --skip-networking --skip-grant-tables
+as_server_user mkdir -p "$SCRATCH/mariadb/data"
+serve mariadb mariadbd --no-defaults --datadir="$SCRATCH/mariadb/data" --socket="$SCRATCH/mariadb/socket" --skip-networking --skip-grant-tables
 until_there redis socket
 until_there mariadb socket
 versions=("Postgres $("$bin/postgres" --version | cut -d' ' -f3)" "Redis $(redis-cli --version | cut -d' ' -f2)" "MariaDB $(mariadbd --version | sed 's/.*Ver \([^-]*\).*/\1/')")
@@ -81,7 +79,7 @@ if [ ! -x "$etcd/usr/bin/etcd" ] && apt_offers etcd-server; then
 fi
 if [ -x "$etcd/usr/bin/etcd" ]; then
   # Its peers find each other by TCP; there are none, and that is the loopback's.
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   serve etcd "$etcd/usr/bin/etcd" --data-dir data --log-level error --listen-client-urls unix://localhost:1 --advertise-client-urls unix://localhost:1 \
     --listen-peer-urls "http://127.0.0.1:$port" --initial-advertise-peer-urls "http://127.0.0.1:$port" --initial-cluster "default=http://127.0.0.1:$port"
   until_there etcd localhost:1
@@ -90,4 +88,4 @@ fi
 mkdir -p target
 arguments=()
 for version in "${versions[@]}"; do arguments+=(--version "$version"); done
-python3 -B bench/rivals/rivals.py --folder "$scratch" "${arguments[@]}" --output target/bench-rivals.json "$@"
+python3 -B bench/rivals/rivals.py --folder "$SCRATCH" "${arguments[@]}" --output target/bench-rivals.json "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the release build against core on a throwaway server; options go to bench/bench.py.
+# Measures the release build against core on a throwaway server; options go to bench/bench.py (--help, --only …).
 # The figures stand in target/bench-pgNN.json afterwards.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,15 +8,11 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-need_rust
-major=${PG:-$(default_major)}
-need_postgres "$major"
+set_up
 need_python_packages bench/requirements.txt
 build_extension
 install_extension
-server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-bench.XXXXXX")
-chmod 755 "$server"
-trap 'stop_server "$server"; rm -rf "$server"' EXIT
 mkdir -p target
-start_server "$server" shared_preload_libraries=advisory_keys max_locks_per_transaction=1024 shared_buffers=256MB autovacuum=off
-PATH=$("$PG_CONFIG" --bindir):$PATH "$PYTHON" bench/bench.py --output "target/bench-pg$major.json" "$@"
+make_scratch bench
+start_server "$SCRATCH/server" shared_preload_libraries=advisory_keys max_locks_per_transaction=1024 shared_buffers=256MB autovacuum=off
+PATH=$("$PG_CONFIG" --bindir):$PATH "$PYTHON" -B bench/bench.py --output "target/bench-pg$(major_of "$PG_CONFIG").json" "$@"

@@ -9,12 +9,8 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-if [ -z "${PG_RUNNING:-}" ]; then
-  need_rust
-  need_postgres "${PG:-$(default_major)}"
-else
-  need_rust
-fi
+need_rust
+if [ -z "${PG_RUNNING:-}" ]; then need_postgres "${PG:-$(default_major)}"; fi
 need_packages golang-go golang-github-lib-pq-dev golang-github-jackc-pgx-v4-dev default-jdk-headless libpostgresql-jdbc-java \
   ruby ruby-pg ruby-activerecord ruby-sequel php-cli php-pgsql libdbi-perl libdbd-pg-perl libpq-dev libssl-dev gcc
 command -v npm >/dev/null || need_packages nodejs npm
@@ -57,12 +53,10 @@ if [ -z "${PG_RUNNING:-}" ]; then
   say "building the extension"
   quietly clients-build build_extension
   install_extension
-  server=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-clients.XXXXXX")
-  chmod 755 "$server"
-  trap 'stop_server "$server"; rm -rf "$server"' EXIT
+  make_scratch clients
   # JDBC knows no Unix sockets.
-  port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  start_server "$server" listen_addresses=127.0.0.1 "port=$port"
+  port=$(free_port)
+  start_server "$SCRATCH/server" listen_addresses=127.0.0.1 "port=$port"
   export PGPORT=$port
   PATH=$("$PG_CONFIG" --bindir):$PATH
   # Others on this machine reach that port too.

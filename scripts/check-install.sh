@@ -6,8 +6,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
 
-need_rust
-need_postgres "${PG:-$(default_major)}"
+set_up
 work=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-install.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 root="$work/a root"

@@ -25,15 +25,8 @@ say "checking on $("$PG_CONFIG" --version) with $("$CARGO" --version)"
 
 features=(--no-default-features --features "pg$major")
 test_features=(--no-default-features --features "pg$major pg_test")
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-check.XXXXXX")
-chmod 755 "$scratch"
-server=$scratch/server
-cleanup() {
-  stop_server "$server"
-  stop_server "$server-portable"
-  rm -rf "$scratch"
-}
-trap cleanup EXIT
+make_scratch check
+server=$SCRATCH/server
 
 check_format() {
   local manifest
@@ -57,12 +50,12 @@ start_tested_server() {
 # Both editions side by side, since most of these tests wait most of the time; each on a server of its own.
 check_live() {
   local beside own=0 other=0
-  (start_tested_server "$server-portable" && portable run_live) >"$scratch/live-portable.log" 2>&1 &
+  (start_tested_server "$server-portable" && portable run_live) >"$SCRATCH/live-portable.log" 2>&1 &
   beside=$!
   run_live || own=$?
   wait $beside || other=$?
   say "the same, portable edition"
-  cat "$scratch/live-portable.log"
+  cat "$SCRATCH/live-portable.log"
   stop_server "$server-portable"
   [ $own -eq 0 ] && [ $other -eq 0 ]
 }
@@ -71,8 +64,8 @@ check_live() {
 check_rust() {
   local as=()
   if is_root; then
-    install -d -o postgres "$scratch/pgrx"
-    as=(--runas postgres --pgdata "$scratch/pgrx/data")
+    install -d -o postgres "$SCRATCH/pgrx"
+    as=(--runas postgres --pgdata "$SCRATCH/pgrx/data")
   fi
   USER=$(id -un) env -u RUST_BACKTRACE "$CARGO_PGRX" pgrx test "${as[@]}" "${features[@]}" "pg$major" ${TEST:+"$TEST"}
 }

@@ -25,8 +25,7 @@ if [ "${1:-}" = stop ]; then
   exit
 fi
 
-need_rust
-need_postgres "${PG:-$(default_major)}"
+set_up
 say "building the extension for $("$PG_CONFIG" --version) (the first time takes a minute or two)"
 quietly demo-build build_extension
 install_extension

@@ -9,10 +9,8 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/suites.sh
 . scripts/suites.sh
 
-need_rust
+set_up
 need_packages patch
-major=${PG:-$(default_major)}
-need_postgres "$major"
 build_extension
 install_extension
 
@@ -20,7 +18,7 @@ work=target/mutants
 # The library of the sources in $work/source, built quickly.
 build_mutant() {
   (cd "$work/source" && CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 "$CARGO" build --quiet --locked --release --lib \
-    --no-default-features --features "pg$major" --target-dir "$PROJECT/$work/build")
+    --no-default-features --features "pg$(major_of "$PG_CONFIG")" --target-dir "$PROJECT/$work/build")
 }
 
 # What follows a word at the beginning of a line of the patch.

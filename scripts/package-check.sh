@@ -16,8 +16,9 @@ cd "$(dirname "$0")/.."
 
 need_packages iproute2
 (cd "$PACKAGES" && sha256sum --quiet --check SHA256SUMS)
-folder=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-packages.XXXXXX")
-trap 'stop_server "$folder/server"; rm -rf "$folder"' EXIT
+make_scratch packages
+folder=$SCRATCH/packages
+mkdir "$folder"
 
 # make_deb_of_released MAJOR VERSION: a package of what users of a version have installed; there was none of its own, so it is made of
 # the present one.

@@ -1,9 +1,23 @@
 # Sourced after setup.sh: throwaway Postgres servers of the major that PG_CONFIG names.
 # shellcheck shell=bash
 
-# Postgres refuses to run as root.
-server_user() { if is_root; then echo postgres; else id -un; fi; }
+# make_scratch NAME: sets SCRATCH to a new folder. When the script ends, it is gone, and so are the servers that were started right below it.
+make_scratch() {
+  SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-$1.XXXXXX")
+  chmod 755 "$SCRATCH"
+  trap remove_scratch EXIT
+}
 
+remove_scratch() {
+  local dir
+  for dir in "$SCRATCH"/*/; do stop_server "${dir%/}"; done
+  rm -rf "$SCRATCH"
+}
+
+# A TCP port that is free on the loopback.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# Postgres refuses to run as root.
 as_server_user() {
   if is_root; then
     (cd / && runuser -u postgres -- env -u RUST_BACKTRACE "$@")

@@ -9,9 +9,8 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/suites.sh
 . scripts/suites.sh
 
-need_rust
-major=${PG:-$(default_major)}
-need_postgres "$major"
+set_up
+major=$(major_of "$PG_CONFIG")
 if [ "$EDITION" = portable ]; then
   subject=(--portable "$PROJECT/sql/portable.sql" --leases "$(leases_script)" --report "target/portable-torture-pg$major.json")
 else

@@ -19,9 +19,9 @@ check_bundle() {
   CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PROJECT/target} DESTDIR=$folder quietly package-pgxn \
     "$(dirname "$PYTHON")/pgxn" install --nosudo --make make --pg_config "$PG_CONFIG" "$PACKAGES/$NAME-$VERSION.zip"
   PG_CONFIG=$folder$bin/pg_config
-  start_server "$folder/server"
+  start_server "$SCRATCH/server"
   [ "$("$folder$bin/psql" -XAtq -c 'CREATE EXTENSION advisory_keys' -c "SELECT holds_keys(ARRAY['bundle'])" \
     -c 'CREATE EXTENSION advisory_leases' -c "SELECT advisory_leases.holds_lease_key(ARRAY['bundle'], 1)" | xargs)" = "f f" ] ||
     die "the extensions of the bundle do not work"
-  stop_server "$folder/server"
+  stop_server "$SCRATCH/server"
 }

@@ -1,13 +1,11 @@
 """What the tests of leases share: the add-on advisory_leases, its functions as calls, and names that no other test has."""
 
 import pathlib
-import uuid
-from contextlib import contextmanager
 
 import psycopg
 import pytest
 
-from scene import PATIENCE, PORTABLE, connections, install, scratch_database, wait_until
+from scene import PATIENCE, PORTABLE, connections, install, scratch_database, unique, wait_until
 
 (LEASES_SQL,) = (pathlib.Path(__file__).parents[2] / "leases").glob("advisory_leases--*.sql")
 
@@ -50,19 +48,7 @@ def connect(database):
 
 @pytest.fixture
 def name():
-    return ["lease", uuid.uuid4().hex]
-
-
-@contextmanager
-def roles(admin, **options):
-    """New roles, by the words for them, with their options; dropped in the end, with all that they have in the database of `admin`."""
-    names = {role: f"live_{role}_{uuid.uuid4().hex[:8]}" for role in options}
-    for role, name in names.items():
-        admin.execute(f"CREATE ROLE {name} {options[role]}")
-    yield names
-    for name in names.values():
-        admin.execute(f"DROP OWNED BY {name} CASCADE")
-        admin.execute(f"DROP ROLE {name}")
+    return unique("lease")
 
 
 def call(db, function, *arguments):

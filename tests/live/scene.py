@@ -65,6 +65,18 @@ def scratch_database(prefix, options="", admin=None, install=install):
 
 
 @contextmanager
+def roles(admin, **options):
+    """New roles, by the words for them, with their options; dropped in the end, with all that they have in the database of `admin`."""
+    names = {role: f"live_{role}_{uuid.uuid4().hex[:8]}" for role in options}
+    for role, name in names.items():
+        admin.execute(f"CREATE ROLE {name} {options[role]}")
+    yield names
+    for name in names.values():
+        admin.execute(f"DROP OWNED BY {name} CASCADE")
+        admin.execute(f"DROP ROLE {name}")
+
+
+@contextmanager
 def connections(open_one):
     """A factory of connections that calls `open_one`; all are closed in the end."""
     with ExitStack() as stack:
@@ -75,6 +87,11 @@ def name_key(*parts):
     """The key of a name, as any program can compute it."""
     digest = hashlib.sha256("-".join(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def unique(*parts):
+    """A name that begins like this, and that no other test has."""
+    return [*parts, uuid.uuid4().hex[:12]]
 
 
 def in_key_order(names):

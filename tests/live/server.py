@@ -7,19 +7,31 @@ import subprocess
 import tempfile
 
 import psycopg
+import pytest
 
-from scene import MAJOR, install, wait_until
+from scene import MAJOR, connections, install, wait_until
+
+MODES = {"preloaded": {"shared_preload_libraries": "advisory_keys"}}
+"""How the library gets its shared memory, and the settings for that."""
+if MAJOR >= 17:
+    MODES["on demand"] = {}
 
 
-MODES = ["preloaded", "on demand"] if MAJOR >= 17 else ["preloaded"]
-"""How the library gets its shared memory."""
+def server_fixture(modes=None, **settings):
+    """Makes a fixture: a server for the tests of a module, once in each of the modes if there are any."""
+    @pytest.fixture(scope="module", params=modes)
+    def server(request):
+        with Server(**(modes[request.param] if modes else {}), **settings) as server:
+            yield server
+
+    return server
 
 
-def with_shared_memory(mode, **settings):
-    """A server, in one of these modes."""
-    if mode == "preloaded":
-        settings["shared_preload_libraries"] = "advisory_keys"
-    return Server(**settings)
+@pytest.fixture
+def connect(server):
+    """A factory of connections to the server of the module's own, all closed when the test ends."""
+    with connections(server.connect) as connect:
+        yield connect
 
 
 def default_bindir():
@@ -29,7 +41,7 @@ def default_bindir():
 
 class Server:
     """A new, empty server on a Unix socket, with the extension in its database `postgres`, or what else `install`
-    puts there; with the programs in `bindir`, if not those of PG_CONFIG."""
+    puts there; with the programs in `bindir`, if not those of PG_CONFIG. As a context, it is removed in the end."""
 
     def __init__(self, bindir=None, install=install, **settings):
         self.bindir = bindir or default_bindir()
@@ -41,6 +53,12 @@ class Server:
         with self.connect() as db:
             install(db)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
     def standby(self, **settings):
         """A server that follows this one."""
         standby = object.__new__(Server)
@@ -50,6 +68,18 @@ class Server:
         standby._configure(**settings)
         standby.start()
         return standby
+
+    def wait_until_replayed(self, primary):
+        """Until this standby has all that the primary has written."""
+        with primary.connect() as there, self.connect() as here:
+            lsn = there.execute("SELECT pg_current_wal_lsn()").fetchone()
+            wait_until(lambda: here.execute("SELECT pg_last_wal_replay_lsn() >= %s", lsn).fetchone()[0], "the standby has it all")
+
+    def promote(self):
+        """Makes a primary of this standby."""
+        with self.connect() as db:
+            db.execute("SELECT pg_promote()")
+            wait_until(lambda: not db.execute("SELECT pg_is_in_recovery()").fetchone()[0], "the promotion")
 
     def _make_folder(self):
         self._folder = tempfile.mkdtemp(prefix="advisory_keys-live.")

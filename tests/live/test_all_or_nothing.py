@@ -169,9 +169,8 @@ def test_what_a_failing_call_held_for_a_moment_others_get(connect):
 @pytest.fixture(scope="module")
 def tiny_server():
     """A server with a small lock table."""
-    server = Server(max_locks_per_transaction=10, max_connections=10)
-    yield server
-    server.remove()
+    with Server(max_locks_per_transaction=10, max_connections=10) as server:
+        yield server
 
 
 @pytest.fixture

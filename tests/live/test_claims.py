@@ -1,32 +1,24 @@
 """`claim_keys`: many workers, the same candidates; each gets its own, and locks nothing else."""
 
+import functools
 import random
 import threading
 
 import psycopg
 import pytest
 
+from load import run_all
 from scene import (
     PATIENCE, PORTABLE, Background, connections, held_keys, name_key, native_only, pid_of, scratch_database, wait_until,
 )
-from server import Server
+from server import Server, connect, server_fixture  # noqa: F401, a fixture
 
 CANDIDATES = 2000 if PORTABLE else 5000
 WORKERS = 32
 
 
-@pytest.fixture(scope="module")
-def server():
-    """One with room for many locks, which has seen who took names."""
-    server = Server(max_locks_per_transaction=1024, shared_preload_libraries="" if PORTABLE else "advisory_keys")
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def connect(server):
-    with connections(server.connect) as connect:
-        yield connect
+# One with room for many locks, which has seen who took names.
+server = server_fixture(max_locks_per_transaction=1024, shared_preload_libraries="" if PORTABLE else "advisory_keys")
 
 
 class Board:
@@ -72,22 +64,10 @@ def work(worker, db, board, keys):
 def test_32_workers_never_claim_one_twice_and_lock_what_they_return(connect):
     names = [["job", str(i)] for i in range(CANDIDATES)]
     keys = [name_key(*name) for name in names]
-    db, board, failures = connect(), Board(), []
+    db, board = connect(), Board()
     db.execute("CREATE TABLE candidate_list (names text[])")
     db.execute("INSERT INTO candidate_list VALUES (%s)", [names])
-
-    def run(worker, session):
-        try:
-            work(worker, session, board, keys)
-        except BaseException as error:  # shown below
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(worker, connect())) for worker in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20 * PATIENCE)
-    assert failures == []
+    run_all([functools.partial(work, worker, connect(), board, keys) for worker in range(WORKERS)], patience=20 * PATIENCE)
     # What others held when they looked was given back to somebody, or is free now: nothing is lost.
     left = db.execute("SELECT claim_keys(names, 1000, session => true) FROM candidate_list").fetchone()[0]
     board.take("who looks at last", left)
@@ -157,8 +137,7 @@ def test_a_cancel_on_the_way_leaves_nothing(connect, session):
 
 @pytest.mark.parametrize("session", [False, True])
 def test_a_full_lock_table_leaves_nothing(session):
-    server = Server(max_locks_per_transaction=10, max_connections=10)
-    try:
+    with Server(max_locks_per_transaction=10, max_connections=10) as server:
         with connections(server.connect) as connect:
             observer, db = connect(), connect()
             observer.execute("SELECT count(*) FROM pg_locks")
@@ -174,8 +153,6 @@ def test_a_full_lock_table_leaves_nothing(session):
             assert error.value.sqlstate == "53200"
             assert held_keys(observer, pid_of(db)) == before
             assert db.execute("SELECT claim_keys('{{a},{b}}', 2)").fetchone() == ([1, 2],)
-    finally:
-        server.remove()
 
 
 @pytest.mark.parametrize("session", [False, True])

@@ -1,17 +1,12 @@
-"""Deadlocks, and the names that stand in reports about a wait: to the client and in the server log.
-
-The server log is the file that ADVISORY_KEYS_SERVER_LOG names.
-"""
-
-import os
-import uuid
+"""Deadlocks, and the names that stand in reports about a wait: to the client and in the server log."""
 
 import psycopg
 import pytest
 
 from scene import (
-    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, statement_of, wait_until, wait_until_waiting,
+    PORTABLE, Background, held_keys, name_key, native_only, own_context, pid_of, statement_of, unique, wait_until_waiting,
 )
+from server_log import server_log  # noqa: F401, a fixture
 
 levels = pytest.mark.parametrize("level", ["transaction", "session"])
 functions = pytest.mark.parametrize("function", ["try_lock_keys", "lock_keys", "acquire_keys"])
@@ -22,34 +17,11 @@ names_in_context = native_only("PL/pgSQL adds no context to an error that it did
 @pytest.fixture
 def name():
     """A name that no other test writes to the log."""
-    return ["log", uuid.uuid4().hex]
+    return unique("log")
 
 
 def context_line(name):
     return f'while locking advisory key "{"-".join(name)}" ({name_key(*name)})'
-
-
-class ServerLog:
-    """What the server logs from now on."""
-
-    def __init__(self):
-        self._path = os.environ["ADVISORY_KEYS_SERVER_LOG"]
-        self._start = os.path.getsize(self._path)
-
-    def text(self):
-        with open(self._path, "rb") as log:
-            log.seek(self._start)
-            return log.read().decode(errors="replace")
-
-    def report(self, beginning):
-        """The lines of the report whose first line has this text, once it is there as a whole."""
-        wait_until(lambda: "STATEMENT:" in self.text().partition(beginning)[2], f"{beginning!r} in the log")
-        return own_context(self.text().partition(beginning)[2].partition("STATEMENT:")[0])
-
-
-@pytest.fixture
-def server_log():
-    return ServerLog()
 
 
 def deadlock(connect, function, level, timeout, first, second):

@@ -1,8 +1,6 @@
 """Every block of README.md and of the pages in docs/ is run as it stands there, in order, in a database for each page; or a marker above it says what
 else runs it, or why nothing can (pages.py). Links lead somewhere, and README's map has every page."""
 
-import os
-import pathlib
 import re
 import subprocess
 from contextlib import ExitStack
@@ -11,6 +9,7 @@ import psycopg
 import pytest
 
 from pages import ALL_PAGES, ROOT, RUN_PAGES, read_page
+from programs import environment
 from scene import PORTABLE, install, install_portable, pid_of, scratch_database
 from server import default_bindir
 from transcript import Transcript, shows, statements, wait_until_gone
@@ -87,11 +86,10 @@ class Reader:
     def _begin(self, install):
         """A new database, and sessions in it."""
         database = self._stack.enter_context(scratch_database("docs", install=install))
-        bindir = default_bindir()
-        self._env = {**os.environ, "PGDATABASE": database, "PATH": f"{bindir}:{os.environ['PATH']}"}
         self._db = self._stack.enter_context(psycopg.connect(dbname=database, autocommit=True))
+        self._env = environment(self._db)
         self._names["connection"] = self._stack.enter_context(psycopg.connect(dbname=database, autocommit=True))
-        self._psql = Transcript([f"{bindir}/psql", "-Xq", "-P", "pager=off"], self._env, self._db)
+        self._psql = Transcript([f"{default_bindir()}/psql", "-Xq", "-P", "pager=off"], self._env, self._db)
         self._stack.callback(self._psql.close)
 
     def read(self, block):

@@ -1,22 +1,15 @@
 """A dump of a database with the edition that is tested, restored into databases of other encodings."""
 
-import os
-import subprocess
-
 import psycopg
 import pytest
 
+from programs import program
 from scene import name_key, scratch_database
 
 ENCODINGS = {"UTF8": "日本 ä", "EUC_JP": "日本", "EUC_KR": "한국", "LATIN1": "Müller", "SQL_ASCII": "日本 ä"}
 
 UNASSIGNED = {"EUC_JP": b"\xa9\xa1", "EUC_KR": b"\xc9\xa1"}
 """Well-formed, but no character."""
-
-
-def program(name, *options, text=None):
-    bindir = subprocess.run([os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
-    return subprocess.run([f"{bindir}/{name}", *options], check=True, capture_output=True, text=True, input=text).stdout
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -26,10 +19,10 @@ def test_keys_are_the_same_after_a_restore_into_another_encoding(connect, encodi
         db.execute("CREATE TABLE uses_key (id int, key bigint GENERATED ALWAYS AS (advisory_key(ARRAY['acct', id::text])) STORED)")
         db.execute("CREATE INDEX ON uses_key (advisory_key(ARRAY['acct', id::text]))")
         db.execute("INSERT INTO uses_key VALUES (1)")
-        dump = program("pg_dump", "-d", source)
+        dump = program("pg_dump", "-d", source).stdout
     options = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'"
     with scratch_database("restored", options, install=lambda db: None) as restored:
-        program("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", restored, text=dump)
+        program("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", restored, input=dump)
         db = connect(dbname=restored, client_encoding="UTF8")
         assert db.execute("SELECT key, advisory_key(ARRAY['acct', id::text]) FROM uses_key").fetchone() == (name_key("acct", "1"),) * 2
         text = ENCODINGS[encoding]

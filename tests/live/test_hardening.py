@@ -2,12 +2,11 @@
 
 import pathlib
 import re
-import uuid
 
 import psycopg
 import pytest
 
-from scene import PORTABLE, connections, install_portable, native_only, scratch_database
+from scene import PORTABLE, connections, install_portable, native_only, roles, scratch_database
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "hardening.md").read_text(encoding="utf-8")
 OURS, VIEWS, CORES, BOUNDS, POOLED = re.findall(r"```sql\n(.+?)```", PAGE, re.DOTALL)
@@ -22,12 +21,6 @@ EXECUTABLE = """
 @pytest.fixture
 def sessions(connect):
     """A database with the edition in its schema `locks`: connections of a superuser, of the roles `app` and `monitor` of the page's, and of a guest."""
-    tail = uuid.uuid4().hex[:8]
-    names = {role: f"regress_ak_{role}_{tail}" for role in ("app", "monitor", "guest")}
-    admin = connect()
-    for name in names.values():
-        admin.execute(f"CREATE ROLE {name} LOGIN")
-
     def install(db):
         db.execute("CREATE SCHEMA locks; GRANT USAGE ON SCHEMA locks TO PUBLIC")
         if PORTABLE:
@@ -36,10 +29,9 @@ def sessions(connect):
         else:
             db.execute("CREATE EXTENSION advisory_keys SCHEMA locks")
 
-    with scratch_database("security", install=install) as database:
+    with roles(connect(), app="LOGIN", monitor="LOGIN", guest="LOGIN") as names, \
+            scratch_database("security", install=install) as database:
         yield {"superuser": connect(dbname=database), **{role: connect(dbname=database, user=name) for role, name in names.items()}}
-    for name in names.values():
-        admin.execute(f"DROP ROLE {name}")
 
 
 def executable(sessions, role, schema, pattern):

@@ -1,31 +1,21 @@
 """`held_since` and `level` of `advisory_locks`: since when a session holds by name, and how."""
 
-import uuid
 
 import pytest
 
-from scene import MAJOR, Background, connections, name_key, native_only, pid_of, wait_until_waiting
-from server import MODES, with_shared_memory
+from parallel import create_in_leader, make_rows, use_workers
+from scene import MAJOR, Background, name_key, native_only, pid_of, unique, wait_until_waiting
+from server import MODES, connect, server_fixture  # noqa: F401, a fixture
 
 pytestmark = native_only("it needs shared memory")
 
 
-@pytest.fixture(scope="module", params=MODES)
-def server(request):
-    server = with_shared_memory(request.param, max_prepared_transactions="5")
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def connect(server):
-    with connections(server.connect) as connect:
-        yield connect
+server = server_fixture(MODES, max_prepared_transactions=5)
 
 
 @pytest.fixture
 def name():
-    return ["order", uuid.uuid4().hex[:12]]
+    return unique("order")
 
 
 def seen(observer, *name):
@@ -287,15 +277,12 @@ def test_a_new_session_in_the_same_place(connect, server, name):
 def test_a_rolled_back_savepoint_before_the_memory_is_there(server):
     """The leader of a parallel query must not attach to it, nor may the clean-up of a subtransaction."""
     with server.connect() as db:
-        db.execute("CREATE TABLE rows WITH (parallel_workers = 2) AS SELECT n FROM generate_series(1, 200) AS n")
+        make_rows(db)
     try:
         with server.connect(autocommit=False) as db:
-            for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
-                db.execute(f"SET {setting} = 0")
+            use_workers(db)
             db.execute("SAVEPOINT s")
-            made = "CREATE TABLE made AS SELECT n, try_lock_keys(ARRAY['row', n::text]) FROM rows WHERE n < 3 OFFSET 0"
-            assert any("Gather" in line for line, in db.execute(f"EXPLAIN {made}").fetchall())
-            db.execute(made)
+            create_in_leader(db)
             db.execute("ROLLBACK TO s")
             db.execute("SELECT lock_keys(ARRAY['row', '1'])")
             assert levels(db, "row", "1") == ["transaction"]

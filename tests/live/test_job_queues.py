@@ -1,12 +1,13 @@
 """The SQL of docs/job-queues.md, taken from that page, with many workers."""
 
+import functools
 import pathlib
 import re
 import threading
 
-import psycopg
 import pytest
 
+from load import run_all
 from scene import held_keys, name_key, pid_of, scratch_database
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "job-queues.md").read_text(encoding="utf-8")
@@ -52,20 +53,7 @@ def test_the_page_has_its_blocks():
 
 
 def run_workers(connect, work, count=8):
-    failures = []
-
-    def run(session):
-        try:
-            work(session)
-        except BaseException as failure:  # shown below
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(connect(),)) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
+    run_all([functools.partial(work, connect()) for _ in range(count)], patience=60)
 
 
 def test_each_message_is_sent_once_and_those_of_a_tenant_in_order(connect):

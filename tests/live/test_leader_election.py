@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 
-import psycopg
 import pytest
 
 from leases import install_leases
+from pooler import Pooler
 from programs import environment
 from proxy import Proxy
 from scene import native_only, scratch_database, stopped, wait_until
 from server import Server
-from test_pooler import Pooler
 
 pytestmark = native_only("the leases are the same beside either edition")
 
@@ -313,8 +312,11 @@ def test_a_lost_answer_is_found(start, db, language):
     candidate = start(language, ttl=LONG)
     asked = "SELECT FROM pg_stat_activity WHERE application_name = 'candidate' AND datname = current_database() AND query LIKE '%try_lease_key%'"
     wait_until(lambda: db.execute(asked).fetchone() is not None, "it asks")
-    candidate.proxy.hold_answer_to(b"try_lease_key")
-    db.execute("SELECT advisory_leases.release_lease_key(%s, %s)", [key, mine])
+    # When it asks the next time, it gets the lease and no answer: not the answer to what it asks right now, which would be that it did not get it.
+    with stopped(candidate.process.pid):
+        time.sleep(0.2)
+        candidate.proxy.hold_answer_to(b"try_lease_key")
+        db.execute("SELECT advisory_leases.release_lease_key(%s, %s)", [key, mine])
     granted = "SELECT token FROM advisory_leases.leases WHERE NOT expired"
     wait_until(lambda: db.execute(granted).fetchone(), "it is granted")
     since, (token,) = time.monotonic(), db.execute(granted).fetchone()
@@ -327,8 +329,7 @@ def test_a_lost_answer_is_found(start, db, language):
 @pytest.mark.parametrize("language", OTHER)
 def test_not_on_the_standby_is_not_granted(start, language):
     """A wait for a synchronous standby that somebody cancels is only a warning."""
-    server = Server(install=install_leases)
-    try:
+    with Server(install=install_leases) as server:
         with server.connect() as db:
             def synchronous_with(names):
                 db.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
@@ -344,5 +345,3 @@ def test_not_on_the_standby_is_not_granted(start, language):
             assert candidate.said == []
             synchronous_with("")
             wait_until(lambda: candidate.token, "it leads")
-    finally:
-        server.remove()

@@ -5,7 +5,7 @@ import itertools
 import psycopg
 import pytest
 
-from leases import connect, fence, holds, install_both, name, release, renew, take, wait_until_expired  # noqa: F401
+from leases import connect, fence, holds, install_both, name, release, renew, take  # noqa: F401
 from scene import connections, name_key, scratch_database
 
 NAMES = 200

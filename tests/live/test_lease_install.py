@@ -1,26 +1,20 @@
 """Installing advisory_leases: by whom, among whom, and into what; dumped and restored; its keys, in every encoding."""
 
 import json
-import os
 import pathlib
-import subprocess
 
 import psycopg
 import pytest
 
 from leases import (  # noqa: F401
-    LEASES_SQL, connect, database, holds, install_both, install_by_script, install_leases, name, release, renew, roles, take,
+    LEASES_SQL, connect, database, holds, install_both, install_by_script, install_leases, name, release, renew, take,
 )
-from scene import PORTABLE, name_key, native_only, scratch_database
+from programs import program
+from scene import PORTABLE, name_key, native_only, roles, scratch_database
 
 VECTORS = json.loads((pathlib.Path(__file__).parents[1] / "vectors.json").read_text(encoding="ascii"))
 ENCODINGS = {"UTF8": "日本 ä", "EUC_JP": "日本", "EUC_KR": "한국", "LATIN1": "Müller", "SQL_ASCII": "日本 ä"}
 REMOVE = "DROP SCHEMA advisory_leases CASCADE" if PORTABLE else "DROP EXTENSION advisory_leases"
-
-
-def program(name, *options, check=True, **more):
-    bindir = subprocess.run([os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
-    return subprocess.run([f"{bindir}/{name}", *options], check=check, capture_output=True, **more)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from leases import install_leases
+from pooler import Pooler
 from scene import Background, pid_of, scratch_database, wait_until
 from server import Server
-from test_pooler import Pooler
 
 KEY = ["where", "it", "runs"]
 TAKE = "SELECT advisory_leases.try_lease_key(%s, '1 min')"
@@ -48,28 +48,14 @@ def test_behind_a_pooler(pool_mode):
 
 @pytest.fixture
 def primary():
-    server = Server(install=install_leases, max_wal_senders=5, wal_level="replica")
-    yield server
-    server.remove()
-
-
-def promoted(standby):
-    db = standby.connect()
-    db.execute("SELECT pg_promote()")
-    wait_until(lambda: not one(db, "SELECT pg_is_in_recovery()"), "the promotion")
-    return db
-
-
-def wait_until_replayed(standby, primary):
-    lsn = one(primary, "SELECT pg_current_wal_flush_lsn()")
-    wait_until(lambda: one(standby, "SELECT pg_last_wal_replay_lsn() >= %s", lsn), "the standby has it all")
+    with Server(install=install_leases, max_wal_senders=5, wal_level="replica") as server:
+        yield server
 
 
 @pytest.mark.parametrize("synchronous_commit", ["off", "local", "on", "remote_apply"])
 def test_failover_to_a_synchronous_standby(primary, synchronous_commit):
     """Whatever the session says, a grant waits for the standby; so it is there."""
-    standby = primary.standby()
-    try:
+    with primary.standby() as standby:
         with primary.connect() as db, primary.connect(options=f"-c synchronous_commit={synchronous_commit}") as client:
             db.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             db.execute("SELECT pg_reload_conf()")
@@ -85,28 +71,25 @@ def test_failover_to_a_synchronous_standby(primary, synchronous_commit):
                         waiting.result()
             primary.stop()
             standby.start()
-            with promoted(standby) as after:
+            standby.promote()
+            with standby.connect() as after:
                 assert one(after, HOLDS, KEY, token) is True and one(after, TAKE, KEY) is None
                 assert one(after, RELEASE, KEY, token) is True and one(after, TAKE, KEY) > token
-    finally:
-        standby.remove()
 
 
 def test_failover_to_an_asynchronous_standby_loses_leases_and_tokens_grow(primary):
-    standby = primary.standby()
-    try:
+    with primary.standby() as standby:
         with primary.connect() as db:
             with standby.connect() as reader:
-                wait_until_replayed(reader, db)
+                standby.wait_until_replayed(primary)
                 reader.execute("ALTER SYSTEM SET primary_conninfo = ''")  # from here on it receives nothing
                 reader.execute("SELECT pg_reload_conf()")
                 wait_until(lambda: one(reader, "SELECT count(*) FROM pg_stat_wal_receiver") == 0, "the network is gone")
             token = one(db, TAKE, KEY)
-            with promoted(standby) as after:
+            standby.promote()
+            with standby.connect() as after:
                 newer = one(after, TAKE, KEY)
                 assert newer > token, "two hold it, and who is written to can tell which is the later"
                 # The old one runs on beside it, and grants its own.
                 assert one(db, RENEW, KEY, token) is True
                 assert one(db, TAKE, ["another"]) < one(after, TAKE, ["another"])
-    finally:
-        standby.remove()

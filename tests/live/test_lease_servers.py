@@ -12,22 +12,14 @@ HELD, SHORT = ["held"], ["short"]
 
 @pytest.fixture
 def primary():
-    server = Server(install=install_both, max_wal_senders=5, wal_level="replica")
-    yield server
-    server.remove()
+    with Server(install=install_both, max_wal_senders=5, wal_level="replica") as server:
+        yield server
 
 
 @pytest.fixture
 def standby(primary):
-    standby = primary.standby()
-    yield standby
-    standby.remove()
-
-
-def caught_up(primary, standby):
-    with primary.connect() as db, standby.connect() as other:
-        lsn = db.execute("SELECT pg_current_wal_lsn()").fetchone()
-        wait_until(lambda: other.execute("SELECT pg_last_wal_replay_lsn() >= %s", lsn).fetchone()[0], "the standby has it all")
+    with primary.standby() as standby:
+        yield standby
 
 
 def test_what_was_granted_survives_a_crash_whatever_the_session_prefers(primary):
@@ -51,7 +43,7 @@ def test_what_was_granted_survives_a_crash_whatever_the_session_prefers(primary)
 def test_a_standby_shows_leases_and_changes_none_and_its_promotion_begins_an_epoch(primary, standby):
     with primary.connect() as db:
         token, short = take(db, HELD), take(db, SHORT, "1 ms")
-    caught_up(primary, standby)
+    standby.wait_until_replayed(primary)
     with standby.connect() as db:
         assert holds(db, HELD, token) and not holds(db, SHORT, short)
         assert db.execute("SELECT token, expired FROM advisory_leases.leases ORDER BY name").fetchall() == [(token, False), (short, True)]
@@ -60,8 +52,7 @@ def test_a_standby_shows_leases_and_changes_none_and_its_promotion_begins_an_epo
             with pytest.raises(psycopg.errors.ReadOnlySqlTransaction) as error:
                 function(db, *arguments)
             assert error.value.diag.message_detail == "The server is a standby."
-        db.execute("SELECT pg_promote()")
-        wait_until(lambda: not db.execute("SELECT pg_is_in_recovery()").fetchone()[0], "the promotion")
+    standby.promote()
     with standby.connect() as db:
         assert take(db, HELD) is None and renew(db, HELD, token)
         fence(db, HELD, token)
@@ -80,9 +71,8 @@ def test_tokens_grow_over_a_chain_of_failovers(primary):
             tokens.append(take(connect(server), SHORT, "1 ms"))
             follower.stop("fast")
             server.stop("immediate")
-            follower._run("pg_ctl", "-w", "-s", "start")
-            with follower.connect() as db:
-                db.execute("SELECT pg_promote()")
+            follower.start()
+            follower.promote()
             if server is not primary:
                 server.remove()
             server = follower
@@ -94,9 +84,8 @@ def test_tokens_grow_over_a_chain_of_failovers(primary):
 @pytest.fixture
 def alone():
     """A server that waits for a standby that does not come, unless a session says that it need not: as all do here."""
-    server = Server(install=install_both, synchronous_standby_names="nobody", synchronous_commit="local")
-    yield server
-    server.remove()
+    with Server(install=install_both, synchronous_standby_names="nobody", synchronous_commit="local") as server:
+        yield server
 
 
 def test_a_wait_for_a_standby_that_is_cancelled_is_a_warning_with_the_token(alone):

@@ -3,10 +3,8 @@
 import psycopg
 import pytest
 
-from leases import (  # noqa: F401
-    CALLS, call, connect, database, fence, holds, install_both, name, release, renew, roles, take, wait_until_expired,
-)
-from scene import MAJOR, PORTABLE, connections, scratch_database
+from leases import connect, database, fence, holds, name, release, renew, take  # noqa: F401
+from scene import MAJOR, PORTABLE, connections, roles, scratch_database
 
 LEASE = "SELECT name FROM advisory_leases.leases WHERE name = %s"
 
@@ -319,7 +317,7 @@ def test_the_owner_of_a_database_who_is_no_superuser_creates_the_extension_and_g
             for statement in (
                 "ALTER SCHEMA advisory_leases RENAME TO other", "CREATE TABLE advisory_leases.planted ()", "UPDATE advisory_leases.lease SET token = 1",
                 "CREATE OR REPLACE FUNCTION advisory_leases._key(key text[]) RETURNS bigint LANGUAGE sql RETURN 1", "DROP FUNCTION advisory_leases._token",
-                "ALTER TABLE advisory_leases.limits ADD COLUMN c int", 
+                "ALTER TABLE advisory_leases.limits ADD COLUMN c int",
                 "CREATE TRIGGER t BEFORE INSERT ON advisory_leases.lease EXECUTE FUNCTION suppress_redundant_updates_trigger()",
                 "BEGIN; LOCK TABLE advisory_leases.lease IN ACCESS EXCLUSIVE MODE", "ALTER EXTENSION advisory_leases SET SCHEMA public",
             ):

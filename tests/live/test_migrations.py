@@ -1,6 +1,5 @@
 """What docs/migrations.md says, taken from that page: two deployers at once, each with a migration that builds an index concurrently."""
 
-import os
 import pathlib
 import re
 import subprocess
@@ -8,6 +7,7 @@ import sys
 
 import pytest
 
+from programs import environment
 from scene import native_only, pid_of, scratch_database, wait_until
 
 pytestmark = native_only("the portable edition waits with a snapshot")
@@ -28,8 +28,7 @@ def shop(connect):
     with scratch_database("shop") as name:
         db = connect(dbname=name)
         db.execute("CREATE TABLE parcel AS SELECT i AS id FROM generate_series(1, 1000) AS i")
-        bindir = subprocess.run([os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
-        yield db, {**os.environ, "PGDATABASE": name, "PATH": f"{bindir}:{os.environ['PATH']}"}
+        yield db, environment(db)
 
 
 def deploy_twice(db, command, env, **options):

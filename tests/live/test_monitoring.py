@@ -38,12 +38,11 @@ def metrics(text):
 def server():
     # Warnings about names and holders come after a short time.
     settings = SETTINGS | {"deadlock_timeout": "50ms", "advisory_keys.max_stats": "1"}
-    server = Server(shared_preload_libraries="advisory_keys", **settings)
-    with server.connect() as db:
-        db.execute("CREATE ROLE exporter LOGIN IN ROLE pg_monitor")
-        db.execute("CREATE ROLE stranger LOGIN")
-    yield server
-    server.remove()
+    with Server(shared_preload_libraries="advisory_keys", **settings) as server:
+        with server.connect() as db:
+            db.execute("CREATE ROLE exporter LOGIN IN ROLE pg_monitor")
+            db.execute("CREATE ROLE stranger LOGIN")
+        yield server
 
 
 @pytest.fixture

@@ -17,11 +17,9 @@ MANY = 12_000
 
 @pytest.fixture(scope="module")
 def server():
-    server = Server(max_locks_per_transaction=300)
-    with server.connect() as db:
+    with Server(max_locks_per_transaction=300) as server, server.connect() as db:
         db.execute("SELECT count(pg_advisory_lock(i)) FROM generate_series(1, %s) AS i", [MANY])
         yield server
-    server.remove()
 
 
 def leave(pid, more):

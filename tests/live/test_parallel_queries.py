@@ -10,6 +10,7 @@ import time
 import psycopg
 import pytest
 
+from parallel import leader, query  # noqa: F401, a fixture
 from scene import (
     Background, held_keys, in_key_order, name_key, native_only, pid_of, stopped, wait_until, wait_until_waiting,
 )
@@ -30,21 +31,6 @@ levels = pytest.mark.parametrize("level", ["transaction", "session"])
 names = pytest.mark.parametrize("names", [BLOCKED, NAMES], ids=["one key", "several keys"])
 
 
-@pytest.fixture
-def leader(connect):
-    """A session whose queries over `rows` run in a worker, but for what only a leader may do."""
-    leader = connect()
-    # In one block, which one of the workers reads; with one worker alone, Postgres finds it no cheaper.
-    leader.execute(
-        "CREATE TABLE IF NOT EXISTS rows WITH (parallel_workers = 2) AS SELECT n FROM generate_series(1, 200) AS n")
-    for setting in (
-        "parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0",
-        "parallel_leader_participation = off",
-    ):
-        leader.execute(f"SET {setting}")
-    return leader
-
-
 def fails_with(leader, action):
     """Makes the worker of the leader's next query do this, in PL/pgSQL, in its late row."""
     leader.execute(f"""
@@ -61,14 +47,6 @@ def raises_after_gate(sqlstate):
             PERFORM pg_sleep(0.005);
         END LOOP;
         RAISE 'worker says no' USING ERRCODE = '{sqlstate}', DETAIL = 'its detail', HINT = 'its hint';"""
-
-
-def query(call):
-    """The leader makes the call with the first row that it gets from the worker."""
-    return f"""
-        SELECT count(*) FILTER (WHERE f IS NULL), count(l) FROM (
-            SELECT f, CASE WHEN n = 1 THEN {call}::text END AS l
-            FROM (SELECT n, pg_temp.fails(n) AS f FROM rows OFFSET 0) AS of_worker OFFSET 0) AS of_leader"""
 
 
 def call_of(function, timeout, level):

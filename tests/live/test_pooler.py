@@ -1,65 +1,13 @@
 """A real pgbouncer in transaction mode: what holds through it and what cannot."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-import threading
 import uuid
 
 import psycopg
 import pytest
 
-from scene import PATIENCE, PORTABLE, wait_until
-
-PGBOUNCER = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-
-CONFIG = """\
-[databases]
-* = host={host} port={port} user={user}
-[pgbouncer]
-unix_socket_dir = {folder}
-listen_port = 6432
-auth_type = any
-pool_mode = {pool_mode}
-max_client_conn = 100
-default_pool_size = {pool_size}
-"""
-
-
-class Pooler:
-    """A pgbouncer on a Unix socket, before the server under test."""
-
-    def __init__(self, database, pool_size, user=None, pool_mode="transaction"):
-        self._database = database
-        self._folder = tempfile.mkdtemp(prefix="advisory_keys-pooler.")
-        path = os.path.join(self._folder, "pgbouncer.ini")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(
-                host=os.environ["PGHOST"], port=os.environ.get("PGPORT", "5432"),
-                user=user or os.environ["PGUSER"], folder=self._folder, pool_size=pool_size, pool_mode=pool_mode))
-        command = [PGBOUNCER, "-q", path]
-        if os.getuid() == 0:  # pgbouncer refuses to run as root
-            subprocess.run(["chown", "-R", "postgres", self._folder], check=True)
-            command = ["runuser", "-u", "postgres", "--", *command]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, "pgbouncer answers")
-
-    def _answers(self):
-        try:
-            self.connect().close()
-            return True
-        except psycopg.OperationalError:
-            return False
-
-    def connect(self):
-        return psycopg.connect(
-            host=self._folder, port=6432, user="anybody", dbname=self._database, autocommit=True, prepare_threshold=None)
-
-    def end(self):
-        self._process.terminate()
-        self._process.wait(PATIENCE)
-        shutil.rmtree(self._folder)
+from load import run_all
+from pooler import Pooler
+from scene import PORTABLE, unique
 
 
 @pytest.fixture
@@ -84,27 +32,17 @@ def test_transaction_level_locks_exclude_each_other_under_load(pooler, connect, 
     db = connect()
     db.execute(f"CREATE TABLE {table} AS SELECT 0 AS n")
     bouncer = pooler(pool_size)
-    errors = []
 
     def work():
-        try:
-            client = bouncer.connect()
-            for _ in range(rounds):
-                with client.transaction():
-                    client.execute("SELECT lock_keys(%s, timeout => '60s')", [["pooler", table]])
-                    n = client.execute(f"SELECT n FROM {table}").fetchone()[0]
-                    client.execute(f"UPDATE {table} SET n = %s", [n + 1])
-            client.close()
-        except psycopg.Error as error:
-            errors.append(error)
+        client = bouncer.connect()
+        for _ in range(rounds):
+            with client.transaction():
+                client.execute("SELECT lock_keys(%s, timeout => '60s')", [["pooler", table]])
+                n = client.execute(f"SELECT n FROM {table}").fetchone()[0]
+                client.execute(f"UPDATE {table} SET n = %s", [n + 1])
+        client.close()
 
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-        assert not thread.is_alive()
-    assert errors == []
+    run_all([work] * clients, patience=120)
     assert db.execute(f"SELECT n FROM {table}").fetchone() == (clients * rounds,)
 
 
@@ -113,7 +51,7 @@ def test_session_level_locks_fail_through_it(pooler):
     release it. This is what the documentation warns of."""
     bouncer = pooler(1)
     first, second = bouncer.connect(), bouncer.connect()
-    name = ["pooler", uuid.uuid4().hex]
+    name = unique("pooler")
     lock = "SELECT try_lock_keys(%s, session => true)"
     assert first.execute(lock, [name]).fetchone() == (True,)
     assert second.execute(lock, [name]).fetchone() == (True,)
@@ -126,7 +64,7 @@ def test_a_session_level_claim_belongs_to_the_server_connection(pooler, connect)
     """Neither the next client on it nor anybody else is given the name; at transaction level it is free again."""
     bouncer, outside = pooler(1), connect()
     first, second = bouncer.connect(), bouncer.connect()
-    names = [["pooler", uuid.uuid4().hex]]
+    names = [unique("pooler")]
     claim = "SELECT claim_keys(%s, session => {})"
     assert first.execute(claim.format(False), [names]).fetchone() == ([1],)
     assert first.execute(claim.format(True), [names]).fetchone() == ([1],)
@@ -152,7 +90,7 @@ def test_a_role_can_be_kept_from_session_level_locks(pooler, connect):
 
 
 def test_a_timed_wait_through_it_ends_in_time(pooler, connect):
-    holder, client, name = connect(), pooler(2).connect(), ["pooler", uuid.uuid4().hex]
+    holder, client, name = connect(), pooler(2).connect(), unique("pooler")
     holder.execute("SELECT lock_keys(%s, session => true)", [name])
     assert client.execute("SELECT try_lock_keys(%s, timeout => '50ms')", [name]).fetchone() == (False,)
     # What the wait was bounded by does not stay with the server connection.

@@ -1,18 +1,13 @@
-"""Slots of the portable edition: what stands behind them there, and that it holds under load."""
+"""Slots of the portable edition: what stands behind them there."""
 
-import random
 import re
 import threading
 import time
-import uuid
-from contextlib import contextmanager
 
 import psycopg
 import pytest
 
-from scene import (
-    PATIENCE, PORTABLE, PORTABLE_SQL, Background, held_keys, name_key, pid_of, stopped, wait_until, wait_until_waiting,
-)
+from scene import PATIENCE, PORTABLE, PORTABLE_SQL, Background, held_keys, name_key, pid_of, stopped, unique, wait_until, wait_until_waiting
 
 pytestmark = pytest.mark.skipif(not PORTABLE, reason="the extension has a queue of its own")
 
@@ -21,7 +16,7 @@ LEVELS = pytest.mark.parametrize("session", [False, True])
 
 @pytest.fixture
 def name():
-    return ["slots", uuid.uuid4().hex]
+    return unique("slots")
 
 
 def locks_of(observer, pid):
@@ -113,12 +108,12 @@ def test_a_lost_tie_does_not_wait_for_ever(connect, name):
 # Nothing is left.
 
 def timeout(waiter, observer, call):
-    assert call(waiter, "try_lock_slot", "'60ms'").result() is False
+    assert call(waiter, "try_lock_slot", "'300ms'").result() is False
 
 
 def error(waiter, observer, call):
     with pytest.raises(psycopg.errors.LockNotAvailable):
-        call(waiter, "lock_slot", "'60ms'").result()
+        call(waiter, "lock_slot", "'300ms'").result()
 
 
 def cancel(waiter, observer, call):
@@ -129,7 +124,7 @@ def cancel(waiter, observer, call):
 
 
 def statement_timeout(waiter, observer, call):
-    waiter.execute("SET statement_timeout = '60ms'")
+    waiter.execute("SET statement_timeout = '300ms'")
     with pytest.raises(psycopg.errors.QueryCanceled):
         call(waiter, "try_lock_slot", "'1h'").result()
     waiter.execute("SET statement_timeout = 0")
@@ -169,12 +164,12 @@ def test_what_is_granted_in_the_last_moment_is_given_back(connect, name, session
     observer, holder, waiter = connect(), connect(), connect()
     key = name_key(*name)
     if interrupt == "statement_timeout":
-        waiter.execute("SET statement_timeout = '100ms'")
+        waiter.execute("SET statement_timeout = '500ms'")
     if place == "second":
         holder.execute("SELECT pg_advisory_lock(%s, %s)", twin(key))
     else:
         holder.execute("SELECT pg_advisory_lock(%s)", [key])
-    timeout = "100ms" if interrupt == "timeout" else "1h"
+    timeout = "500ms" if interrupt == "timeout" else "1h"
     call = start_to_wait(observer, waiter, f"SELECT try_lock_slot(%s, 1, timeout => '{timeout}', session => {session})", [name])
     wait_until_waiting(observer, pid_of(waiter))
     with stopped(pid_of(waiter)):
@@ -182,7 +177,7 @@ def test_what_is_granted_in_the_last_moment_is_given_back(connect, name, session
         if interrupt == "cancel":
             observer.execute("SELECT pg_cancel_backend(%s)", [pid_of(waiter)])
         else:
-            time.sleep(0.15)
+            time.sleep(0.6)
     if interrupt == "timeout":
         assert call.result() is False
     else:
@@ -203,7 +198,7 @@ def test_a_savepoint_gives_a_slot_back_only_at_transaction_level(connect, name, 
 
 def test_what_was_held_before_a_call_that_fails_is_held_after_it(connect, name):
     """Also once more than before: a wait of another name."""
-    db, holder, other = connect(), connect(), ["slots", uuid.uuid4().hex]
+    db, holder, other = connect(), connect(), unique("slots")
     db.execute("SELECT lock_slot(%s, 1, session => true)", [name])
     holder.execute("SELECT lock_slot(%s, 1, session => true)", [other])
     assert db.execute("SELECT try_lock_slot(%s, 1, timeout => '30ms', session => true)", [other]).fetchone() == (False,)
@@ -296,118 +291,3 @@ def test_locks_on_pairs_of_integers_are_not_shown(connect):
     db = connect()
     db.execute("SELECT pg_advisory_lock(4, 2)")
     assert db.execute("SELECT count(*) FROM advisory_locks WHERE pid = %s", [pid_of(db)]).fetchone() == (0,)
-
-
-# Under load.
-
-class Room:
-    """Who is in, by what they were told; never too many, and nobody beside who wants to be alone."""
-
-    def __init__(self, slots):
-        self._mutex, self._slots, self._inside, self.most = threading.Lock(), slots, [], 0
-
-    @contextmanager
-    def inside(self, who):
-        with self._mutex:
-            self._inside.append(who)
-            assert len(self._inside) <= (1 if "alone" in self._inside else self._slots), self._inside
-            self.most = max(self.most, len(self._inside))
-        try:
-            yield
-        finally:
-            with self._mutex:
-                self._inside.remove(who)
-
-
-def run_all(targets):
-    failures = []
-
-    def run(target):
-        try:
-            target()
-        except BaseException as failure:  # shown below
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(target,)) for target in targets]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(6 * PATIENCE)
-        assert not thread.is_alive(), "never ended"
-    assert failures == []
-
-
-@pytest.mark.parametrize("slots", [1, 2, 3, 8])
-def test_never_more_than_that_and_nobody_is_lost(connect, name, slots):
-    room, sessions = Room(slots), [connect() for _ in range(24)]
-    canceller, ended = connect(), threading.Event()
-
-    def work(session, seed):
-        rng = random.Random(seed)
-
-        def go():
-            for _ in range(15):
-                how = rng.random()
-                try:
-                    if how < 0.1:  # everybody out
-                        with session.transaction():
-                            session.execute("SELECT lock_keys(%s)", [name])
-                            with room.inside("alone"):
-                                time.sleep(0.001)
-                        continue
-                    held = rng.random() < 0.5
-                    timeout = rng.choice(["0", "5ms", "60s", "60s"])
-                    with session.transaction():
-                        if session.execute(
-                                "SELECT try_lock_slot(%s, %s, timeout => %s, session => %s)", [name, slots, timeout, held]).fetchone()[0]:
-                            with room.inside("with others"):
-                                time.sleep(rng.random() * 0.01)
-                            if held:
-                                assert session.execute("SELECT unlock_slot(%s)", [name]).fetchone() == (True,)
-                except psycopg.errors.QueryCanceled:
-                    release(session)
-        return go
-
-    def release(session):
-        """After a cancel that came when the call was done, or was ROLLBACK's; until none comes in the way."""
-        try:
-            session.rollback()
-            session.execute("SELECT release_keys(%s, shared => true)", [name])
-        except psycopg.errors.QueryCanceled:
-            release(session)
-
-    def cancel():
-        rng = random.Random(slots)
-        while not ended.wait(0.02):
-            canceller.execute("SELECT pg_cancel_backend(%s)", [pid_of(rng.choice(sessions))])
-
-    cancelling = threading.Thread(target=cancel)
-    cancelling.start()
-    try:
-        run_all([work(session, seed) for seed, session in enumerate(sessions)])
-    finally:
-        ended.set()
-        cancelling.join(PATIENCE)
-    assert room.most >= min(slots, 3)
-    left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = ANY (%s)"
-    assert canceller.execute(left, [[pid_of(session) for session in sessions]]).fetchone() == (0,)
-    for session in sessions[:slots]:
-        assert session.execute("SELECT try_lock_slot(%s, %s, session => true)", [name, slots]).fetchone() == (True,)
-    assert sessions[slots].execute("SELECT try_lock_slot(%s, %s)", [name, slots]).fetchone() == (False,)
-
-
-@pytest.mark.parametrize("sessions, slots", [(2, 2), (2, 1), (4, 3), (6, 2)])
-def test_those_who_try_at_once_get_in_as_long_as_there_is_room(connect, sessions, slots):
-    dbs, barrier, rounds = [connect() for _ in range(sessions)], threading.Barrier(sessions), 150
-    answers = [[None] * sessions for _ in range(rounds)]
-
-    def run(who):
-        def go():
-            for n in range(rounds):
-                name = ["at-once", str(sessions), str(slots), str(n)]
-                barrier.wait(PATIENCE)
-                answers[n][who] = dbs[who].execute("SELECT try_lock_slot(%s, %s, session => true)", [name, slots]).fetchone()[0]
-        return go
-
-    run_all([run(who) for who in range(sessions)])
-    assert {sum(answer) for answer in answers} == {min(sessions, slots)}

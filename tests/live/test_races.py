@@ -151,3 +151,16 @@ def test_the_race_is_real(connect):
         time.sleep(0.25)
     assert call.result() is False
     assert held_keys(observer, pid_of(waiter)) == [(KEY, "ExclusiveLock")]
+
+
+@pytest.mark.skipif(not PORTABLE, reason="the extension calls no functions of SQL")
+def test_postgres_merges_cores_functions_into_the_statements_that_note_what_they_did(connect, database):
+    """Called by themselves, they would serve a cancel between the lock and the note of it. Merged, they are not counted."""
+    holder, db = connect(), connect(autocommit=False)
+    holder.execute("SELECT lock_keys('{b}', session => true)")
+    db.execute("SET track_functions = 'all'")
+    db.execute("SELECT try_lock_keys('{a}', session => true), try_lock_keys('{{a},{b},{c}}', timeout => '10ms', session => true)")
+    db.execute("SELECT unlock_keys('{a}'), try_lock_keys('{a}'), release_keys('{a}')")
+    called = {name for name, in db.execute("SELECT proname FROM pg_proc WHERE pg_stat_get_xact_function_calls(oid) > 0")}
+    assert {"_advisory_keys_lock", "_advisory_keys_is_held"} <= called
+    assert not called & {"_advisory_keys_try", "_advisory_keys_wait", "_advisory_keys_unlock"}

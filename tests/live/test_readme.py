@@ -1,15 +1,13 @@
 """What README.md, and the pages that grew out of it, show and say, run as it stands there."""
 
-import os
 import pathlib
 import re
-import subprocess
-import uuid
 
 import psycopg
 import pytest
 
-from scene import Background, native_only, pid_of, scratch_database, wait_until, wait_until_waiting
+from programs import program
+from scene import Background, native_only, pid_of, roles, scratch_database, unique, wait_until, wait_until_waiting
 from server import Server
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -76,18 +74,15 @@ def test_the_trigger_sees_the_lock_whatever_the_search_path(accounts, search_pat
 
 
 def test_the_trigger_and_pg_restore_of_data(accounts, tmp_path):
-    bindir = subprocess.run(
-        [os.environ["PG_CONFIG"], "--bindir"], check=True, capture_output=True, text=True).stdout.strip()
     dump = str(tmp_path / "dump")
-    subprocess.run([f"{bindir}/pg_dump", "-a", "-Fc", "-f", dump, accounts.info.dbname], check=True)
+    program("pg_dump", "-a", "-Fc", "-f", dump, accounts.info.dbname)
     accounts.execute("TRUNCATE account")
-    subprocess.run([f"{bindir}/pg_restore", "-a", "-d", accounts.info.dbname, dump], check=True)
+    program("pg_restore", "-a", "-d", accounts.info.dbname, dump)
     assert accounts.execute("SELECT count(*) FROM account").fetchone() == (2,)
 
 
 def test_the_trigger_and_logical_replication():
-    server = Server(wal_level="logical")
-    try:
+    with Server(wal_level="logical") as server:
         with server.connect() as subscriber:
             subscriber.execute("CREATE TABLE account (id int PRIMARY KEY)")
             subscriber.execute(block_with("CREATE FUNCTION assert_account_locked"))
@@ -107,8 +102,6 @@ def test_the_trigger_and_logical_replication():
                 publisher.execute("DELETE FROM account")
                 wait_until(lambda: "ERROR:" in server.log(), "an error of the worker")
                 assert "ERROR:  account 1 is changed without its lock" in server.log()
-    finally:
-        server.remove()
 
 
 # A leader at session level.
@@ -154,7 +147,7 @@ def test_names_have_no_limit_of_length(connect):
 
 
 def test_a_writer_who_waits_is_not_overtaken_by_those_who_share(connect):
-    reader, writer, third, name = connect(autocommit=False), connect(), connect(autocommit=False), [uuid.uuid4().hex]
+    reader, writer, third, name = connect(autocommit=False), connect(), connect(autocommit=False), unique()
     reader.execute("SELECT lock_keys(%s, shared => true)", [name])
     ask = "SELECT keys_available(%(name)s, shared => true), try_lock_keys(%(name)s, shared => true)"
     assert third.execute(ask, {"name": name}).fetchone() == (True, True)
@@ -186,49 +179,43 @@ def test_nobody_notices_who_waits_for_himself_through_dblink(connect):
 # Who may use it.
 
 @pytest.fixture
-def roles(connect):
+def sessions(connect):
     """The owner of a new database, a role `app` of the page's, and a guest: connections to it as each of them
     and as a superuser."""
-    tail = uuid.uuid4().hex[:8]
-    names = {role: f"regress_ak_{role}_{tail}" for role in ("owner", "app", "guest")}
-    admin = connect()
-    for name in names.values():
-        admin.execute(f"CREATE ROLE {name} LOGIN")
-    with scratch_database("roles", f"OWNER {names['owner']}", install=lambda db: None) as database:
+    with roles(connect(), owner="LOGIN", app="LOGIN", guest="LOGIN") as names, \
+            scratch_database("roles", f"OWNER {names['owner']}", install=lambda db: None) as database:
         sessions = {role: connect(dbname=database, user=name) for role, name in names.items()}
         block = block_with("GRANT USAGE ON SCHEMA locks TO app").replace("TO app", f"TO {names['app']}")
         sessions["owner"].execute(block)
         yield {**sessions, "superuser": connect(dbname=database)}
-    for name in names.values():
-        admin.execute(f"DROP ROLE {name}")
 
 
 TRY = "SELECT locks.try_lock_keys('{a}', session => true)"
 
 
 @native_only("the portable edition belongs to whoever installed it")
-def test_a_schema_says_who_may_use_it(roles):
-    assert roles["app"].execute(TRY).fetchone() == (True,)
+def test_a_schema_says_who_may_use_it(sessions):
+    assert sessions["app"].execute(TRY).fetchone() == (True,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        roles["guest"].execute(TRY)
-    key = roles["app"].execute("SELECT locks.advisory_key('{a}')").fetchone()
-    assert roles["guest"].execute("SELECT pg_try_advisory_lock(%s)", key).fetchone() == (False,)
+        sessions["guest"].execute(TRY)
+    key = sessions["app"].execute("SELECT locks.advisory_key('{a}')").fetchone()
+    assert sessions["guest"].execute("SELECT pg_try_advisory_lock(%s)", key).fetchone() == (False,)
 
 
 @native_only("the portable edition belongs to whoever installed it")
-def test_the_owner_may_drop_it_but_not_revoke_or_move_it(roles):
+def test_the_owner_may_drop_it_but_not_revoke_or_move_it(sessions):
     revoke = "REVOKE EXECUTE ON FUNCTION locks.try_lock_keys FROM PUBLIC"
     move = "CREATE SCHEMA elsewhere; ALTER EXTENSION advisory_keys SET SCHEMA elsewhere"
-    roles["owner"].execute(revoke)
-    assert roles["app"].execute(TRY).fetchone() == (True,)
+    sessions["owner"].execute(revoke)
+    assert sessions["app"].execute(TRY).fetchone() == (True,)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        roles["owner"].execute(move)
+        sessions["owner"].execute(move)
 
-    roles["superuser"].execute(revoke)
+    sessions["superuser"].execute(revoke)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        roles["app"].execute(TRY)
-    roles["superuser"].execute(move)
-    roles["owner"].execute("DROP EXTENSION advisory_keys")
+        sessions["app"].execute(TRY)
+    sessions["superuser"].execute(move)
+    sessions["owner"].execute("DROP EXTENSION advisory_keys")
 
 
 # The settings.
@@ -238,8 +225,7 @@ def test_the_owner_may_drop_it_but_not_revoke_or_move_it(roles):
     ({}, False), ({"session_preload_libraries": "advisory_keys"}, False), ({"shared_preload_libraries": "advisory_keys"}, True),
 ])
 def test_what_keeps_a_client_from_getting_round_a_setting(preload, kept):
-    server = Server(**preload)
-    try:
+    with Server(**preload) as server:
         with server.connect() as db:
             db.execute("CREATE ROLE app LOGIN; ALTER ROLE app SET advisory_keys.session_locks = off")
         lock, client = "SELECT lock_keys('{a}', session => true)", {"options": "-c advisory_keys.session_locks=on", "user": "app"}
@@ -251,5 +237,3 @@ def test_what_keeps_a_client_from_getting_round_a_setting(preload, kept):
         else:
             with server.connect(**client) as db:
                 db.execute(lock)
-    finally:
-        server.remove()

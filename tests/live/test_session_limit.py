@@ -171,8 +171,7 @@ def test_zero_is_no_limit(connect):
 
 
 def test_by_default_a_loop_over_rows_does_not_keep_others_from_connecting():
-    server = Server(max_locks_per_transaction=10, max_connections=20)
-    try:
+    with Server(max_locks_per_transaction=10, max_connections=20) as server:
         with connections(server.connect) as connect:
             db = connect()
             size = db.execute(
@@ -185,5 +184,3 @@ def test_by_default_a_loop_over_rows_does_not_keep_others_from_connecting():
             assert size // 2 <= limit <= size // 2 + 200
             for _ in range(5):
                 connect().execute("SELECT count(*) FROM pg_class, pg_attribute LIMIT 1")
-    finally:
-        server.remove()

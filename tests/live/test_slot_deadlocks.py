@@ -1,14 +1,15 @@
 """Deadlocks through slots, which Postgres cannot see: each is found, and none is made up."""
 
+import functools
 import random
-import threading
 import time
 import uuid
 
 import psycopg
 import pytest
 
-from scene import Background, name_key, native_only, pid_of, wait_until, wait_until_waiting
+from load import run_all
+from scene import Background, name_key, native_only, pid_of, unique, wait_until, wait_until_waiting
 from slots import assert_nothing_left, hold, wait_until_queued, waiting
 
 pytestmark = native_only("there, deadlocks through slots are not found")
@@ -22,7 +23,7 @@ FOUND = 2 * TIMEOUT + 2
 
 @pytest.fixture
 def names():
-    return [["deadlock", uuid.uuid4().hex] for _ in range(3)]
+    return [unique("deadlock") for _ in range(3)]
 
 
 @pytest.fixture
@@ -260,32 +261,23 @@ def test_a_holder_whose_parallel_workers_wait(connect, names, row):
 def test_where_no_deadlock_is_possible_none_is_found(connect, names, row):
     """All take what they need in one order, and look for deadlocks all the time."""
     end = time.monotonic() + 3
-    errors, done = [], []
+    done = []
 
     def run(session, dice):
         session.execute("SET deadlock_timeout = '1ms'")
-        while time.monotonic() < end and not errors:
-            try:
-                session.execute("BEGIN")
-                session.execute(slot_of(names[0], dice.randint(1, 3)))
-                if dice.random() < 0.5:
-                    session.execute(slot_of(names[1], dice.randint(1, 3)))
-                if dice.random() < 0.5:
-                    session.execute(f"SELECT lock_keys('{{{','.join(names[2])}}}')")
-                session.execute(f"UPDATE {row} SET v = v + 1")
-                session.execute("COMMIT")
-                done.append(1)
-            except psycopg.Error as error:
-                errors.append(error)
+        while time.monotonic() < end:
+            session.execute("BEGIN")
+            session.execute(slot_of(names[0], dice.randint(1, 3)))
+            if dice.random() < 0.5:
+                session.execute(slot_of(names[1], dice.randint(1, 3)))
+            if dice.random() < 0.5:
+                session.execute(f"SELECT lock_keys('{{{','.join(names[2])}}}')")
+            session.execute(f"UPDATE {row} SET v = v + 1")
+            session.execute("COMMIT")
+            done.append(1)
 
     sessions = [connect() for _ in range(12)]
-    crew = [threading.Thread(target=run, args=(session, random.Random(i))) for i, session in enumerate(sessions)]
-    for thread in crew:
-        thread.start()
-    for thread in crew:
-        thread.join(60)
-        assert not thread.is_alive()
-    assert errors == []
+    run_all([functools.partial(run, session, random.Random(i)) for i, session in enumerate(sessions)], patience=60)
     assert len(done) > 50
     assert_nothing_left(connect(), *sessions)
 

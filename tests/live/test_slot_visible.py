@@ -1,24 +1,21 @@
 """What is seen of slots: the view, the log, the wait event, and after faults nothing."""
 
-import os
-import signal
 import time
-import uuid
 
 import psycopg
 import pytest
 
-from scene import MAJOR, Background, name_key, native_only, pid_of, stopped, wait_until
+from scene import MAJOR, Background, name_key, native_only, pid_of, stopped, unique, wait_until
 from server import Server
+from server_log import server_log  # noqa: F401, a fixture
 from slots import HELPERS, assert_nothing_left, hold, wait_until_queued, waiting
-from test_deadlock import server_log  # noqa: F401 (a fixture)
 
 pytestmark = native_only("the portable edition has no view of its own, no log lines and no head")
 
 
 @pytest.fixture
 def name():
-    return ["visible", uuid.uuid4().hex]
+    return unique("visible")
 
 
 def rows(observer, name):
@@ -126,8 +123,7 @@ def test_a_slot_that_gets_free_while_the_wait_ends(connect, name, level, place, 
 
 @pytest.mark.parametrize("victim", ["holder", "head", "queue"])
 def test_a_crash_leaves_nothing(victim):
-    server = Server(max_prepared_transactions=1)
-    try:
+    with Server(max_prepared_transactions=1) as server:
         name = ["crash", victim]
         sessions = {role: server.connect() for role in ("holder", "head", "queue", "observer")}
         hold(sessions["holder"], name, 1)
@@ -137,5 +133,3 @@ def test_a_crash_leaves_nothing(victim):
         with server.connect() as db:
             assert db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
             assert db.execute("SELECT try_lock_slot(%s, 1)", [name]).fetchone() == (True,)
-    finally:
-        server.remove()

@@ -6,7 +6,7 @@ import uuid
 import psycopg
 import pytest
 
-from scene import Background, native_only, pid_of, wait_until_waiting
+from scene import Background, native_only, pid_of, unique, wait_until_waiting
 from slots import HELPERS, assert_nothing_left, hold, waiting
 
 pytestmark = native_only("there, the head looks every 20 ms, and nobody wakes it")
@@ -93,7 +93,7 @@ def holding(connect, name, level):
 
 def time_to_wake(connect, level, free):
     """Seconds from the moment at which a slot gets free, soon after the head has looked, to its grant."""
-    name = ["wake", uuid.uuid4().hex]
+    name = unique("wake")
     observer, waiter, holder = connect(), connect(), holding(connect, name, level)
     call = waiting(observer, waiter, name, 1)
     begun = time.monotonic()
@@ -127,7 +127,7 @@ def test_a_handler_of_exceptions_that_loses_a_slot_wakes_the_head(connect):
         END $$""")
     took = []
     for _ in range(3):
-        name = ["wake", uuid.uuid4().hex]
+        name = unique("wake")
         observer.execute("SELECT pg_advisory_lock(4711)")
         losing = Background(holder, "CALL pg_temp.lose(%s)", [name])
         wait_until_waiting(observer, pid_of(holder))
@@ -144,7 +144,7 @@ def test_a_handler_of_exceptions_that_loses_a_slot_wakes_the_head(connect):
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_the_end_of_a_prepared_transaction_is_seen(connect, end):
-    name, gid = ["wake", uuid.uuid4().hex], uuid.uuid4().hex
+    name, gid = unique("wake"), uuid.uuid4().hex
     holder, observer, waiter = connect(), connect(), connect()
     hold(holder, name, 1)
     holder.execute(f"PREPARE TRANSACTION '{gid}'")
@@ -161,7 +161,7 @@ def test_the_end_of_a_prepared_transaction_is_seen(connect, end):
 
 def test_who_ends_at_the_head_hands_on(connect):
     """The next one finds the slot that got free meanwhile."""
-    name = ["wake", uuid.uuid4().hex]
+    name = unique("wake")
     holder, observer, head, second = (connect() for _ in range(4))
     hold(holder, name, 1)
     calls = [waiting(observer, session, name, 1) for session in (head, second)]

@@ -1,14 +1,15 @@
 """Slots: never more than so many holders, nobody refused while there is room, first come, first served."""
 
+import functools
 import random
 import threading
 import time
-import uuid
 
 import psycopg
 import pytest
 
-from scene import PATIENCE, PORTABLE, Background, pid_of
+from load import run_all
+from scene import PATIENCE, PORTABLE, Background, pid_of, unique
 from slots import assert_nothing_left, hold, wait_until_queued, waiting
 
 THREADS = 16
@@ -17,7 +18,7 @@ SECONDS = 2
 
 @pytest.fixture
 def name():
-    return ["slots", uuid.uuid4().hex]
+    return unique("slots")
 
 
 class Counter:
@@ -169,11 +170,7 @@ def test_who_tries_while_there_is_room_is_not_refused(connect, name):
             barrier.wait(30)
         answers.append(mine)
 
-    crew = [threading.Thread(target=run, args=(connect(),)) for _ in range(3)]
-    for thread in crew:
-        thread.start()
-    for thread in crew:
-        thread.join()
+    run_all([functools.partial(run, connect()) for _ in range(3)], patience=6 * PATIENCE)
     assert len(answers) == 3
     assert [sum(got) for got in zip(*answers)] == [2] * rounds
 

@@ -17,17 +17,11 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def standby():
-    primary = Server(max_wal_senders=5, wal_level="replica")
-    try:
+    with Server(max_wal_senders=5, wal_level="replica") as primary:
         # What the primary has cleaned up is cleaned up here at once, whoever still needs it.
-        follower = primary.standby(max_standby_streaming_delay="0")
-        follower.primary = primary
-        try:
-            yield follower
-        finally:
-            follower.remove()
-    finally:
-        primary.remove()
+        with primary.standby(max_standby_streaming_delay="0") as standby:
+            standby.primary = primary
+            yield standby
 
 
 @pytest.fixture
@@ -75,18 +69,13 @@ def test_who_waits_without_a_snapshot_is_in_nobodys_way(standby, connect, statem
         session.execute("SET advisory_keys.standby_locks = on")
     with standby.primary.connect() as primary:
         primary.execute("DROP TABLE IF EXISTS litter; CREATE TABLE litter AS SELECT 1 AS n")
-
-        def caught_up():
-            lsn = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
-            wait_until(lambda: holder.execute("SELECT pg_last_wal_replay_lsn() >= %s", lsn).fetchone()[0], "the standby has it all")
-
-        caught_up()
+        standby.wait_until_replayed(standby.primary)
         holder.execute("SELECT lock_keys('{on,standby}', session => true)")
         call = Background(db, statement)
         wait_until_waiting(holder, pid_of(db))
         primary.execute("DELETE FROM litter")
         primary.execute("VACUUM litter")
-        caught_up()
+        standby.wait_until_replayed(standby.primary)
     if statement.startswith("CALL") and not PORTABLE:
         wait_until_waiting(holder, pid_of(db))
         holder.execute("SELECT release_keys('{on,standby}')")
@@ -112,7 +101,6 @@ def test_after_a_promotion_it_locks_like_any_server(standby, connect):
     db = connect()
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
         db.execute(CALLS[0])
-    db.execute("SELECT pg_promote()")
-    wait_until(lambda: not db.execute("SELECT pg_is_in_recovery()").fetchone()[0], "the promotion")
+    standby.promote()
     db.execute("SELECT lock_keys('{on,standby}', session => true)")
     assert db.execute("SELECT holds_keys('{on,standby}')").fetchone() == (True,)

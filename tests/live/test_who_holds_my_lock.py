@@ -20,12 +20,11 @@ ORDER = ["order", "42"]
 
 @pytest.fixture(scope="module")
 def server():
-    server = Server(shared_preload_libraries="advisory_keys", deadlock_timeout="20ms")
-    with server.connect() as db:
-        for role, rest in {"clerk": "", "guard": "IN ROLE pg_signal_backend", "visitor": ""}.items():
-            db.execute(f"CREATE ROLE {role} LOGIN {rest}")
-    yield server
-    server.remove()
+    with Server(shared_preload_libraries="advisory_keys", deadlock_timeout="20ms") as server:
+        with server.connect() as db:
+            for role, rest in {"clerk": "", "guard": "IN ROLE pg_signal_backend", "visitor": ""}.items():
+                db.execute(f"CREATE ROLE {role} LOGIN {rest}")
+        yield server
 
 
 class Scene:

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
+from parallel import leader, query  # noqa: F401, a fixture
 from scene import MAJOR, Background, held_keys, name_key, native_only, pid_of, stopped, wait_until_waiting
-from test_parallel_queries import leader, query  # noqa: F401, a fixture
 
 pytestmark = [
     native_only("its functions are PARALLEL UNSAFE: no query that calls them has workers"),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Draws docs/monitoring.svg: what advisory_lock_stats says over some minutes (MINUTES, 3) of a load with three kinds of names, on a
-# throwaway server.
+# Has three kinds of names waited for, on a throwaway server for some minutes (MINUTES, 3), and writes down each second what
+# advisory_lock_stats says of them, in target/bench-waits.csv: seconds, first part, waits, wait_time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -8,22 +8,19 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/server.sh
 . scripts/server.sh
 
-need_rust
-need_postgres "${PG:-$(default_major)}"
-need_python_packages tests/torture/picture/requirements.txt
+set_up
 build_extension
 install_extension
 seconds=$((${MINUTES:-3} * 60))
 bin=$("$PG_CONFIG" --bindir)
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/advisory_keys-waits.XXXXXX")
-chmod 755 "$scratch"
-trap 'stop_server "$scratch/server"; rm -rf "$scratch"' EXIT
-start_server "$scratch/server" shared_preload_libraries=advisory_keys
+mkdir -p target
+make_scratch waits
+start_server "$SCRATCH/server" shared_preload_libraries=advisory_keys
 "$bin/psql" -Xqc 'CREATE EXTENSION advisory_keys'
 
 # load CLIENTS DELAY NAME HOLD: so many clients lock a name for HOLD ms, after DELAY seconds.
 load() {
-  local script=$scratch/$RANDOM.sql
+  local script=$SCRATCH/$RANDOM.sql
   cat >"$script" <<SQL
 \\set i random(1, 40)
 BEGIN;
@@ -41,10 +38,10 @@ load 3 0 "'REPORT', 'daily'" 40
 load 6 $((seconds / 3)) "'INVOICE'" 100
 
 say "a load of $seconds seconds"
-end=$((SECONDS + seconds))
-while [ $SECONDS -lt $end ]; do
-  "$bin/psql" -XAtF, -c 'SELECT extract(epoch FROM clock_timestamp()), first_part, waits, wait_time FROM advisory_lock_stats' >>"$scratch/samples.csv"
+SECONDS=0
+while [ $SECONDS -lt $seconds ]; do
+  "$bin/psql" -XAtF, -c "SELECT round(extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()), 1), first_part, waits, round(wait_time)
+    FROM advisory_lock_stats ORDER BY first_part"
   sleep 1
-done
-"$PYTHON" bench/waits.py --output docs/monitoring.svg "$scratch/samples.csv"
-say "docs/monitoring.svg"
+done >target/bench-waits.csv
+say "target/bench-waits.csv"
