@@ -148,7 +148,10 @@ def test_without_shared_memory_there_are_none(kind):
             db.execute("SELECT lock_keys(%s)", [[kind]])
             assert db.execute("SELECT count(*) FROM advisory_lock_stats").fetchone() == (0,)
             assert answer(db.execute("SELECT advisory_lock_stats_evictions()")) is None
+            heard = []
+            db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
             db.execute("SELECT advisory_lock_stats_reset()")
+            assert heard == ["there are no statistics of advisory locks to reset"]
             assert db.execute("SHOW advisory_keys.max_stats").fetchone() == ("1000",)
 
 
