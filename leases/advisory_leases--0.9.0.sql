@@ -17,9 +17,9 @@ BEGIN
   IF replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp' THEN
     RAISE EXCEPTION 'advisory_leases must be installed in one transaction' USING ERRCODE = 'no_active_sql_transaction',
       DETAIL = 'Otherwise names in it could be those of strangers.', HINT = 'Use psql -1.';
-  ELSIF to_regnamespace('advisory_leases') IS NOT NULL THEN
-    RAISE EXCEPTION 'there is a schema advisory_leases in this database already' USING ERRCODE = 'duplicate_schema',
-      DETAIL = 'Leases are installed, by CREATE EXTENSION or by psql.',
+  ELSIF to_regclass('advisory_leases.lease') IS NOT NULL THEN
+    RAISE EXCEPTION 'advisory_leases is installed in this database already' USING ERRCODE = 'duplicate_schema',
+      DETAIL = 'It is in the schema advisory_leases.',
       HINT = 'To install anew, drop the extension, or the schema: that ends all leases, and forgets their tokens.';
   END IF;
 END $$;

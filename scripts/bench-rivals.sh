@@ -17,6 +17,7 @@ install_extension
 make_scratch rivals
 pids=()
 stop_all() {
+  stop_server "$SCRATCH/postgres"
   [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
   wait
   remove_scratch

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the release build against core on a throwaway server; options go to bench/bench.py (--help, --only …).
-# The figures stand in target/bench-pgNN.json afterwards.
+# The figures stand in target/bench-pgNN.json afterwards; with --only, those alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh

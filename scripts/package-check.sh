@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 . scripts/packaging/bundle.sh
 
 need_packages iproute2
+[ -f "$PACKAGES/SHA256SUMS" ] || die "no packages: run 'make package' first"
 (cd "$PACKAGES" && sha256sum --quiet --check SHA256SUMS)
 make_scratch packages
 folder=$SCRATCH/packages

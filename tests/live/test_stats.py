@@ -151,7 +151,7 @@ def test_without_shared_memory_there_are_none(kind):
             heard = []
             db.add_notice_handler(lambda notice: heard.append(notice.message_primary))
             db.execute("SELECT advisory_lock_stats_reset()")
-            assert heard == ["there are no statistics of advisory locks to reset"]
+            assert heard == ["this session has no statistics of advisory locks to reset"]
             assert db.execute("SHOW advisory_keys.max_stats").fetchone() == ("1000",)
 
 

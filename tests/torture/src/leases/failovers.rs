@@ -89,6 +89,9 @@ async fn fail_over(
     Ok(())
 }
 
+/// So many milliseconds is the clock of a server ahead that is lost in an asynchronous failover, by the tokens in its last moments.
+pub const AHEAD: i64 = 3_600_000;
+
 /// How long a primary is under load with its standby.
 const LOAD: Duration = Duration::from_millis(1500);
 
@@ -118,9 +121,9 @@ async fn replicate_and_die(primary: &Server, world: &World) -> Result<()> {
     if cut.is_some() {
         // What is granted for these names from now on is as if this server's clock were ahead of the next one's.
         admin
-            .batch_execute(
-                "UPDATE advisory_leases.lease SET token = token + 3600000 WHERE name LIKE 'lease-%'",
-            )
+            .batch_execute(&format!(
+                "UPDATE advisory_leases.lease SET token = token + {AHEAD} WHERE name LIKE 'lease-%'"
+            ))
             .await?;
         tokio::time::sleep(LOAD / 5).await;
     }
