@@ -45,6 +45,16 @@ def test_a_schema_that_is_there_already_is_not_taken_for_ours(admin):
     assert admin.execute("SELECT count(*) FROM pg_proc WHERE pronamespace = 'advisory_leases'::regnamespace").fetchone() == (0,)
 
 
+def test_twice_is_an_error_that_says_so(admin):
+    install_by_script(admin)
+    token = take(admin, ["a"])
+    for again in (install_by_script, install_leases):
+        with pytest.raises(psycopg.errors.DuplicateSchema, match="advisory_leases is installed in this database already") as error:
+            again(admin)
+        assert "forgets their tokens" in error.value.diag.message_hint
+    assert holds(admin, ["a"], token)
+
+
 def test_default_privileges_open_nothing(admin, connect, empty):
     with roles(admin, reader="LOGIN") as names:
         for objects in ("TABLES", "FUNCTIONS", "SCHEMAS", "SEQUENCES", "TYPES"):
